@@ -12,7 +12,7 @@ from openeni_kube.answers import Diagnosis
 from openeni_kube.clock import boot_seconds
 from openeni_nodeagent import agent
 from openeni_nodeagent.ask.diagnose import diagnose
-from openeni_nodeagent.datapath import reachability
+from openeni_nodeagent.datapath.inside import reachability
 from openeni_nodeagent.datapath.kernel_datapath import KernelDatapath
 from openeni_nodeagent.datapath.linux import uapi
 from openeni_nodeagent.datapath.linux.dumps import answers

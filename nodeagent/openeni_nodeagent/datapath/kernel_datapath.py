@@ -12,6 +12,7 @@ from openeni_nodeagent.datapath import ownership
 from openeni_nodeagent.datapath.changes import watched
 from openeni_nodeagent.datapath.conntrack_flusher import ConntrackFlusher
 from openeni_nodeagent.datapath.describe import sentence
+from openeni_nodeagent.datapath.inside.reachability import wait_until_reachable
 from openeni_nodeagent.datapath.links import NodeENI, NodePod, pod_on_node
 from openeni_nodeagent.datapath.linux import modes
 from openeni_nodeagent.datapath.linux.announce import Announcer
@@ -37,7 +38,6 @@ from openeni_nodeagent.datapath.pod import (
     with_free_indexes,
 )
 from openeni_nodeagent.datapath.pod_messages.template import template_of
-from openeni_nodeagent.datapath.reachability import wait_until_reachable
 from openeni_nodeagent.datapath_api import (
     DatapathError,
     ENIFacts,

@@ -1,17 +1,16 @@
 """Build, compare, repair and remove one pod's datapath in the kernel."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final
 
 from openeni_nodeagent.datapath import ownership
 from openeni_nodeagent.datapath.diff import changes_links, diff, is_link_creation, is_offload
+from openeni_nodeagent.datapath.inside.slaves import remove_slaves
 from openeni_nodeagent.datapath.links import NodePod
 from openeni_nodeagent.datapath.linux import uapi
 from openeni_nodeagent.datapath.linux.kernel import (
-    addresses_of,
     apply,
     execute,
     find_link,
@@ -21,7 +20,7 @@ from openeni_nodeagent.datapath.linux.kernel import (
     restore,
 )
 from openeni_nodeagent.datapath.linux.namespace import in_namespace, open_namespace
-from openeni_nodeagent.datapath.linux.netlink import DumpTooLongError, Netlink, Refusal
+from openeni_nodeagent.datapath.linux.netlink import ENTRIES_IN_POD, Netlink, Refusal
 from openeni_nodeagent.datapath.linux.sysctls import (
     observe_pod_sysctls,
     observe_sysctls,
@@ -32,6 +31,7 @@ from openeni_nodeagent.datapath.model import (
     IPVLAN,
     NOTHING,
     VETH,
+    Address,
     FlowtableLink,
     Link,
     Neighbour,
@@ -47,8 +47,6 @@ from openeni_nodeagent.datapath.pod_messages.encoding import encode_creation
 from openeni_nodeagent.datapath.pod_messages.template import template_of
 from openeni_nodeagent.datapath_api import KernelRefusedError, NamespaceGoneError
 from openeni_nodeagent.phases import Stopwatch
-
-ENTRIES_IN_POD: Final = 2_000  # of all kinds: what is read of a pod's namespace, at most
 
 
 def build_from_template(pod: NodePod, namespace: int, stopwatch: Stopwatch) -> None:
@@ -96,7 +94,7 @@ def build(pod: NodePod, namespace: int, stopwatch: Stopwatch) -> None:
 def repair(pod: NodePod, namespace: int, stopwatch: Stopwatch) -> bool:
     """Restore all but links, and return True; False if a link is missing, wrong or another's."""
     found = compare(pod, namespace)
-    if changes_links(found.operations) or in_namespace(namespace, partial(_is_anothers, pod)):
+    if changes_links(found.operations):
         return False
     with Netlink() as netlink:
         restore(found.on_host, netlink)
@@ -111,8 +109,7 @@ def repair_inside(pod: NodePod, netns: str) -> tuple[Operation, ...]:
     """
     with open_namespace(netns) as namespace:
         found = compare_inside(pod, namespace)
-        anothers = bool(found) and in_namespace(namespace, partial(_is_anothers, pod))
-        if not changes_links(found) and not anothers:
+        if not changes_links(found):
             _apply_inside(namespace, found, Stopwatch())
     return found
 
@@ -140,7 +137,7 @@ def remove_links(pod: NodePod, netns: str, kept: Collection[str] = ()) -> None:
     """
     if pod.eni.ipvlan:
         with suppress(NamespaceGoneError), open_namespace(netns) as namespace:
-            in_namespace(namespace, partial(_remove_slaves, pod.eni.facts.mac, kept))
+            remove_slaves(pod.eni.facts.mac, namespace, kept)
         return
     with Netlink() as netlink:
         link = find_link(netlink, pod.host_link)
@@ -194,6 +191,7 @@ def compare_inside(pod: NodePod, namespace: int) -> tuple[Operation, ...]:
     """Compare the part in the pod's namespace with the plan; nothing is changed.
 
     A lower MTU than planned is no difference: a plugin after openeni (`tuning`) may have set it.
+    An interface that is another pod's should not be there.
     """
     facts = pod.facts
     seen = in_namespace(namespace, _observe_pod)
@@ -202,7 +200,7 @@ def compare_inside(pod: NodePod, namespace: int) -> tuple[Operation, ...]:
     in_pod = ownership.of_interface(seen, facts.interface, facts.addresses)
     in_pod |= ownership.in_place_of(seen, planned)
     in_pod |= in_namespace(namespace, partial(observe_pod_sysctls, planned))
-    return diff(in_pod, planned)
+    return (*_anothers(pod, seen), *diff(in_pod, planned))
 
 
 def with_free_indexes(pod: NodePod, namespace: int) -> NodePod:
@@ -244,27 +242,16 @@ def _observe_pod() -> State:
         return observe(netlink)
 
 
-def _remove_slaves(mac: str, kept: Collection[str]) -> None:
-    """Remove the slaves of an ENI in this namespace, but those with an address that is kept."""
-    with Netlink(limit=ENTRIES_IN_POD) as netlink:
-        slaves = [link for link in list_links(netlink, IPVLAN) if link.mac == mac]
-        gone = [slave for slave in slaves if _addresses(slave, netlink).isdisjoint(kept)]
-        apply([Operation(Verb.REMOVE, slave) for slave in gone], netlink)
+def _anothers(pod: NodePod, seen: State) -> Iterator[Operation]:
+    """Yield the removal of the interface if it is that of a pod that was here before.
 
-
-def _is_anothers(pod: NodePod) -> bool:
-    """Return True if the interface in this namespace is that of a pod that was here before."""
-    with Netlink(limit=ENTRIES_IN_POD) as netlink:
-        link = _find_interface(pod, netlink)
-        found = _addresses(link, netlink) if link else frozenset[str]()
-        return bool(found) and found.isdisjoint(pod.facts.addresses)
-
-
-def _addresses(link: Link, netlink: Netlink) -> frozenset[str]:
-    """Return a link's addresses; none of so many that who gives them to it does not need it."""
-    with suppress(DumpTooLongError):
-        return frozenset(a for a in addresses_of(netlink, link) if not a.startswith("fe80:"))
-    return frozenset()
+    Such a one has addresses, and none of the pod's.
+    """
+    for link in (i for i in seen if isinstance(i, Link) and _is_interface(i, pod)):
+        found = {i.address for i in seen if isinstance(i, Address) and i.index == link.index}
+        others = {address for address in found if not address.startswith("fe80:")}
+        if others and others.isdisjoint(pod.facts.addresses):
+            yield Operation(Verb.REMOVE, link)
 
 
 def _remove_interface(pod: NodePod) -> None:
@@ -275,10 +262,14 @@ def _remove_interface(pod: NodePod) -> None:
 
 
 def _find_interface(pod: NodePod, netlink: Netlink) -> Link | None:
-    """Return the interface if it is the pod's, by its kind and MAC; other links stay unread."""
-    kind, mac = (IPVLAN, pod.eni.facts.mac) if pod.eni.ipvlan else (VETH, pod.mac)
+    """Return the interface if it is the pod's; other links stay unread."""
     link = find_link(netlink, pod.facts.interface)
-    return link if link is not None and (link.kind, link.mac) == (kind, mac) else None
+    return link if link is not None and _is_interface(link, pod) else None
+
+
+def _is_interface(link: Link, pod: NodePod) -> bool:
+    kind, mac = (IPVLAN, pod.eni.facts.mac) if pod.eni.ipvlan else (VETH, pod.mac)
+    return (link.name, link.kind, link.mac) == (pod.facts.interface, kind, mac)
 
 
 def _index(state: State, name: str, otherwise: int) -> int:

@@ -12,6 +12,7 @@ from openeni_crds import names
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
 from openeni_nodeagent.datapath import pod
 from openeni_nodeagent.datapath.diff import diff
+from openeni_nodeagent.datapath.inside import slaves
 from openeni_nodeagent.datapath.links import NodeENI, NodePod, pod_on_node
 from openeni_nodeagent.datapath.linux.kernel import (
     apply,
@@ -180,7 +181,7 @@ def test_a_namespace_is_entered_once_to_remove_a_slave(
         entered.append(namespace)
         in_namespace(namespace, work)
 
-    monkeypatch.setattr(pod, "in_namespace", enter)
+    monkeypatch.setattr(slaves, "in_namespace", enter)
     pod.remove_links(place_of(Mode.IPVLAN), netns.path)
     assert len(entered) == 1
 

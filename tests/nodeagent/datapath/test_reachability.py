@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
-from openeni_nodeagent.datapath import reachability
+from openeni_nodeagent.datapath.inside import reachability
+from openeni_nodeagent.datapath.inside.reachability import wait_until_reachable
 from openeni_nodeagent.datapath.linux import dumps
 from openeni_nodeagent.datapath.linux.namespace import open_namespace
 from openeni_nodeagent.datapath.linux.netlink import Netlink
-from openeni_nodeagent.datapath.reachability import wait_until_reachable
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.one_eni import OneENI
 from openeni_testing.waiting import wait_for

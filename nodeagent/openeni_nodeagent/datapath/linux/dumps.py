@@ -70,12 +70,14 @@ _NEXTHOP: Final = frozenset({uapi.RTA_OIF, uapi.RTA_GATEWAY, uapi.RTA_VIA})
 _TOKEN_BUCKETS: Final = re.compile(re.escape(string(uapi.TCA_KIND, "tbf")))
 
 
-def links(netlink: Netlink, kind: str = "") -> Iterator[Link]:
-    """Yield every link of the namespace, or of a kind that the kernel has."""
+def links(
+    netlink: Netlink, kind: str = "", wanted: Callable[[bytes], object] = bool
+) -> Iterator[Link]:
+    """Yield every link of the namespace that is `wanted`, or of a kind that the kernel has."""
     request = LinkMessage()
     of_kind = [("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", kind)]})] if kind else []
     request["attrs"] = [("IFLA_EXT_MASK", uapi.RTEXT_FILTER_SKIP_STATS), *of_kind]
-    return _items(netlink, uapi.RTM_GETLINK, request, readers.LINK)
+    return _items(netlink, uapi.RTM_GETLINK, request, readers.LINK, wanted)
 
 
 def link_named(netlink: Netlink, name: str) -> Link | None:

@@ -60,9 +60,9 @@ class ItemRefusedError(KernelRefusedError):
         self.holds_chains_back = isinstance(item, Route | Rule | Element)
 
 
-def list_links(netlink: Netlink, kind: str = "") -> frozenset[Link]:
-    """Return every link of the namespace, or of this kind."""
-    return frozenset(dumps.links(netlink, kind))
+def list_links(netlink: Netlink) -> frozenset[Link]:
+    """Return every link of the namespace."""
+    return frozenset(dumps.links(netlink))
 
 
 def find_link(netlink: Netlink, name: str) -> Link | None:

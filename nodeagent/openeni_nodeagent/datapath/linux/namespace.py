@@ -45,23 +45,30 @@ def open_namespace(path: str) -> Generator[int]:
         os.close(descriptor)
 
 
-def in_namespace(descriptor: int, work: Callable[[], T]) -> T:
-    """Run `work` in the namespace. Raises its errors, DatapathError and NamespaceGoneError.
-
-    It must start no thread and no program, which would stay there.
-    """
+@contextmanager
+def own_namespace() -> Generator[int]:
+    """Yield a descriptor of the calling thread's namespace: the node's. Raises DatapathError."""
     try:
         own = os.open(_OWN_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise DatapathError(f"cannot open the node's namespace: {error.strerror}") from error
     try:
+        yield own
+    finally:
+        os.close(own)
+
+
+def in_namespace(descriptor: int, work: Callable[[], T]) -> T:
+    """Run `work` in the namespace. Raises its errors, DatapathError and NamespaceGoneError.
+
+    It must start no thread and no program, which would stay there.
+    """
+    with own_namespace() as own:
         _enter(descriptor)
         try:
             return work()
         finally:
             _come_back(own)
-    finally:
-        os.close(own)
 
 
 def in_new_namespace(work: Callable[[], T]) -> T:

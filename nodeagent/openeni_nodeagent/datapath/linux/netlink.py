@@ -28,6 +28,7 @@ from openeni_nodeagent.datapath_api import KernelRefusedError
 # The kernel drops answers that the receive buffer does not hold. An acknowledgement takes 768 bytes
 # of 212,992 (net.core.rmem_default), a refusal also its request: with up to 600 bytes all fit.
 ANSWERED_AT_ONCE: Final = 128
+ENTRIES_IN_POD: Final = 2_000  # of all kinds: what is read of a pod's namespace, at most
 _FLAGS_OFFSET: Final = 6  # of nlmsg_flags in struct nlmsghdr, which nlmsg_seq follows
 _FLAGS_AND_SEQUENCE: Final = struct.Struct("=HI")
 _ERROR: Final = struct.Struct("=i")  # struct nlmsgerr begins with it, and so ends a dump

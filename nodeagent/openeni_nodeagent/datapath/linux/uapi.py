@@ -38,6 +38,8 @@ RTM_NEWQDISC: Final = 36
 RTM_DELQDISC: Final = 37
 RTM_GETQDISC: Final = 38
 RTM_NEWNETCONF: Final = 80
+RTM_NEWNSID: Final = 88
+RTM_GETNSID: Final = 90
 TCA_KIND: Final = 1
 TCA_OPTIONS: Final = 2
 RTNLGRP_LINK: Final = 1
@@ -69,6 +71,10 @@ RTNH_F_ONLINK: Final = 4
 RT_SCOPE_UNIVERSE: Final = 0
 RT_SCOPE_LINK: Final = 253
 
+# linux/net_namespace.h
+NETNSA_NSID: Final = 1
+NETNSA_FD: Final = 3
+
 # linux/if.h and linux/if_link.h
 IFF_UP: Final = 1
 IFF_NOARP: Final = 0x80  # nor does it ask for neighbours by IPv6
@@ -87,6 +93,7 @@ IFLA_NET_NS_FD: Final = 28
 IFLA_EXT_MASK: Final = 29
 IFLA_NUM_TX_QUEUES: Final = 31
 IFLA_NUM_RX_QUEUES: Final = 32
+IFLA_LINK_NETNSID: Final = 37
 IFLA_INFO_KIND: Final = 1
 IFLA_INFO_DATA: Final = 2
 IFLA_IPVLAN_MODE: Final = 1

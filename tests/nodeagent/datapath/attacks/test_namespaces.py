@@ -6,8 +6,10 @@ import pytest
 
 from openeni_crds import names
 from openeni_nodeagent.datapath.links import NodePod
+from openeni_nodeagent.datapath.linux.netlink import ENTRIES_IN_POD
 from openeni_nodeagent.datapath.node import reconcile
-from openeni_nodeagent.datapath.pod import ENTRIES_IN_POD, repair_inside
+from openeni_nodeagent.datapath.pod import repair_inside
+from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import NeutronNetwork
 from openeni_testing.network.node import Node, Pod, eni_facts
 from openeni_testing.network.one_eni import MODES
@@ -95,7 +97,7 @@ def test_it_can_be_deleted(node: Node) -> None:
 def test_it_is_deleted_whatever_addresses_it_has_given_itself(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("openeni_nodeagent.datapath.pod.ENTRIES_IN_POD", 50)
+    monkeypatch.setattr("openeni_nodeagent.datapath.inside.slaves.ENTRIES_IN_POD", 50)
     full, _ = node.pods
     full.namespace.ip(
         f"addr del {full.address}/32 dev eth0",
@@ -104,6 +106,27 @@ def test_it_is_deleted_whatever_addresses_it_has_given_itself(
     node.run(node.datapath.delete, full.facts)
     node.run(node.datapath.finish_delete, full.facts, full.namespace.path)
     assert "eth0" not in full.namespace.program("ip", "link")
+
+
+@pytest.mark.parametrize("node", MODES[1:], indirect=True)
+def test_it_is_deleted_among_slaves_of_its_own_and_nothing_else_is(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They have the ENI's MAC; each one deleted would take a grace period of RCU."""
+    monkeypatch.setattr("openeni_nodeagent.datapath.inside.slaves.ENTRIES_IN_POD", 50)
+    ended, _ = node.pods
+    with Namespace("nested") as nested:
+        own = (
+            "link add own type veth peer name other",
+            f"link set own address {ended.facts.eni.mac}",
+        )
+        ended.namespace.ip(*own, *(f"link add s{n} link own type ipvlan" for n in range(60)))
+        nested.ip(*own, f"link add far link own netns {ended.namespace.path} type ipvlan")
+        before = ended.namespace.links()
+        node.run(node.datapath.delete, ended.facts)
+        node.run(node.datapath.finish_delete, ended.facts, ended.namespace.path)
+        assert before - ended.namespace.links() == {"eth0"}
+    node.add("next", node.enis[0], ended.address)
 
 
 @pytest.mark.parametrize(
@@ -133,3 +156,15 @@ def test_what_it_has_given_itself_is_removed_and_fills_no_log(node: Node) -> Non
     assert (report.differing, report.broken) == ({}, frozenset())
     assert len(report.repairs) <= LOGGED
     assert full.namespace.program("ip", "route", "show", "proto", str(names.PROTOCOL)) == before
+
+
+def test_one_that_has_swapped_its_address_is_not_repaired_but_built_anew(node: Node) -> None:
+    """Its interface might be that of a pod that was here before."""
+    pod, _ = node.pods
+    pod.namespace.ip("addr add 11.0.0.1/32 dev eth0", f"addr del {pod.address}/32 dev eth0")
+    report = node.look(into=True)
+    assert (report.repairs, report.broken) == ((), frozenset({pod.facts}))
+    assert "link eth0" in report.differing[pod.facts]
+    node.run(node.datapath.add, pod.facts, pod.namespace.path)
+    assert node.look(into=True).differing == {}
+    assert "11.0.0.1" not in pod.namespace.program("ip", "addr")

@@ -64,7 +64,7 @@ def test_of_the_links_of_a_kind_others_are_not_read(netns: Namespace) -> None:
 
     def bridges() -> set[str]:
         with Netlink(limit=1) as netlink:
-            return {link.name for link in list_links(netlink, "bridge")}
+            return {link.name for link in dumps.links(netlink, "bridge")}
 
     assert netns.run(bridges) == {"br0"}
 

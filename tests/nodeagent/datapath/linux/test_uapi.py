@@ -22,6 +22,7 @@ HEADERS = (
     "sys/socket.h",
     "linux/netlink.h",
     "linux/rtnetlink.h",
+    "linux/net_namespace.h",
     "linux/if.h",
     "linux/if_link.h",
     "linux/veth.h",
