@@ -80,6 +80,7 @@ class KernelDatapath:
         self._watched = watched(NOTHING, NOTHING, frozenset(), self._disconnected)
         self._shared_lock = threading.Lock()  # of what ENIs share, and of `_enis`
         self._turns = threading.BoundedSemaphore(TURNS)
+        self._checks = threading.BoundedSemaphore(TURNS)  # what is read of a pod may take 8 MiB
         self._announcer = Announcer()
         self._conntrack = ConntrackFlusher()
         self._subscription: Subscription | None = None
@@ -158,7 +159,8 @@ class KernelDatapath:
         with open_namespace(netns) as namespace:
             run = NodeReconcile(wanted, self._marks, {}, self._given)
             found = run.check(self.observe((pod.eni,)), pod)
-            inside = compare_inside(self._node_pod(pod), namespace)
+            with self._checks:
+                inside = compare_inside(self._node_pod(pod), namespace)
         return tuple(map(sentence, (*found, *inside)))
 
     def delete(self, pod: PodInterface) -> None:

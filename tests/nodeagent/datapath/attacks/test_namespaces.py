@@ -1,14 +1,20 @@
 """A pod fills its own network namespace, and the agent, which looks into it, takes no harm."""
 
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from threading import Barrier, BrokenBarrierError
 
 import pytest
 
 from openeni_crds import names
+from openeni_nodeagent.datapath import kernel_datapath
+from openeni_nodeagent.datapath.kernel_datapath import TURNS
 from openeni_nodeagent.datapath.links import NodePod
 from openeni_nodeagent.datapath.linux.netlink import ENTRIES_IN_POD
+from openeni_nodeagent.datapath.model import Operation
 from openeni_nodeagent.datapath.node import reconcile
-from openeni_nodeagent.datapath.pod import repair_inside
+from openeni_nodeagent.datapath.pod import compare_inside, repair_inside
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import NeutronNetwork
 from openeni_testing.network.node import Node, Pod, eni_facts
@@ -83,6 +89,30 @@ def test_what_cannot_be_read_in_one_pod_is_that_pods_difference(
     assert set(report.differing) == {odd.facts}
     assert "of a decoder" in report.differing[odd.facts]
     assert report.errors == {}
+
+
+def test_of_many_that_are_checked_at_once_two_are_read_together(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is read of one may take 8 MiB."""
+    first, _ = node.pods
+    meeting, compare, met = Barrier(TURNS + 1), compare_inside, list[int]()
+
+    def noting(pod: NodePod, namespace: int) -> tuple[Operation, ...]:
+        with suppress(BrokenBarrierError):
+            met.append(meeting.wait(0.2))
+        return compare(pod, namespace)
+
+    def check(_: int) -> tuple[str, ...]:
+        return node.datapath.check(first.facts, first.namespace.path)
+
+    def check_at_once() -> list[tuple[str, ...]]:
+        with ThreadPoolExecutor(3 * TURNS) as threads:
+            return list(threads.map(check, range(3 * TURNS)))
+
+    monkeypatch.setattr(kernel_datapath, "compare_inside", noting)
+    assert node.run(check_at_once) == [()] * (3 * TURNS)
+    assert met == []
 
 
 def test_it_can_be_deleted(node: Node) -> None:
