@@ -14,6 +14,7 @@ from functools import lru_cache
 from ipaddress import ip_address
 
 from openeni_crds import names
+from openeni_nodeagent.datapath.links import is_chosen
 from openeni_nodeagent.datapath.model import (
     NIC,
     Address,
@@ -105,7 +106,8 @@ def concerns_us(change: Change, watched: Watched) -> bool:
             return _address_concerns_us(change.verb, address, watched)
         case Route() as route if route.protocol != names.PROTOCOL:
             is_ours = route.table in our_tables(frozenset(watched.links))
-            return change.verb is Verb.ADD and (is_ours or _is_foreign_on_nic(route, watched))
+            is_near = route.index in watched.links and is_foreign(route)
+            return change.verb is Verb.ADD and (is_ours or is_near)
         case Route() | Rule() | Neighbour() as item:
             return item.protocol == names.PROTOCOL
         case _:
@@ -128,15 +130,17 @@ def _link_concerns_us(verb: Verb, link: Link, watched: Watched) -> bool:
     return verb is Verb.REMOVE or not link.up or not link.name.startswith(names.LINK_PREFIX)
 
 
+def may_be_ours(index: int, watched: Watched) -> bool:
+    """Return True for a link that is watched, or may be of a pod that no look has seen yet."""
+    return index in watched.links or is_chosen(index)
+
+
 def _address_concerns_us(verb: Verb, address: Address, watched: Watched) -> bool:
     if address in watched.addresses:
         return verb is Verb.REMOVE
-    if address.index not in watched.links:
+    if not may_be_ours(address.index, watched):
         is_away = verb is Verb.REMOVE or not address.confirmed
         return address.address in (watched.present if is_away else watched.absent)
-    return verb is Verb.ADD and not address.address.startswith("fe80:")
-
-
-def _is_foreign_on_nic(route: Route, watched: Watched) -> bool:
-    link = watched.links.get(route.index)
-    return link is not None and link.kind == NIC and is_foreign(route)
+    if verb is Verb.REMOVE:  # with the last one go our routes and neighbours (`compare`)
+        return all(planned.index != address.index for planned in watched.addresses)
+    return not address.address.startswith("fe80:")

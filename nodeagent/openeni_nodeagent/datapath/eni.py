@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 from openeni_crds import names
-from openeni_crds.enipool import IPVlanMode, MetadataService
+from openeni_crds.enipool import MetadataService
 from openeni_nodeagent.addresses import (
     IPV4,
     IPV6,
@@ -204,8 +204,7 @@ def _sysctls(eni: NodeENI) -> State:
     # own address as sender, and would be dropped there as a martian, where the node answers for its
     # pods. With ipvlan's other modes a packet with such a sender is an attack: an l2 pod can put
     # any frame on the ENI.
-    answers = not eni.ipvlan or eni.facts.datapath.ipvlan_mode is IPVlanMode.L3S
-    found[f"net/ipv4/conf/{device}/accept_local"] = "1" if answers else "0"
+    found[f"net/ipv4/conf/{device}/accept_local"] = "1" if eni.answers_for_pods else "0"
     if eni.ipvlan and eni.layer_2:
         # ipvlan passes every broadcast to the slaves, too: that one would answer, on this ENI, ARP
         # requests for the primary addresses of others, or for all with `conf/all/proxy_arp`.

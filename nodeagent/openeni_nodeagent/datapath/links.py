@@ -78,6 +78,11 @@ class NodeENI:
         return self.ipvlan and not self.layer_2
 
     @property
+    def answers_for_pods(self) -> bool:
+        """True if the node answers ARP requests for its pods: in l2 and l3 it does not."""
+        return not self.ipvlan or self.facts.datapath.ipvlan_mode is IPVlanMode.L3S
+
+    @property
     def offloads(self) -> bool:
         """True if flows of its pods bypass the node's stack once they are established."""
         return self.has_flow_offload and self.node.flow_offload and not self.ipvlan
@@ -141,6 +146,11 @@ def kernel_mode(datapath: Datapath) -> int:
 def chosen_index(link: str) -> int:
     """Return the interface index for a link of ours, a hash of its name."""
     return _INDEX_BASE + zlib.crc32(link.encode()) % _INDEX_SPAN
+
+
+def is_chosen(index: int) -> bool:
+    """Return True for an index that a link of ours may have, and hardly any other one."""
+    return _INDEX_BASE <= index < _INDEX_BASE + _INDEX_SPAN
 
 
 def gateway(family: int) -> str:

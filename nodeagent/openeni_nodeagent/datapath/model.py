@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 from openeni_crds import names
 
 TABLE_MAIN: Final = 254
+TABLE_LOCAL: Final = 255
 RTPROT_KERNEL: Final = 2  # linux/rtnetlink.h: a route that comes and goes with an address
 NIC: Final = ""  # Link.kind of a device that openeni neither creates nor deletes
 VETH: Final = "veth"
@@ -62,6 +63,7 @@ class RouteType(StrEnum):
 
     UNICAST = "unicast"
     MULTICAST = "multicast"  # the kernel's own, which nobody plans
+    BLACKHOLE = "blackhole"  # which nobody plans, either
     PROHIBIT = "prohibit"
     UNREACHABLE = "unreachable"
 

@@ -15,6 +15,7 @@ from openeni_nodeagent.datapath.model import (
     IPVLAN,
     NIC,
     RTPROT_KERNEL,
+    TABLE_LOCAL,
     VETH,
     Address,
     Element,
@@ -32,7 +33,6 @@ from openeni_nodeagent.datapath.nft_sets import CATCH_ALL, PRIMARIES, address_in
 _NOT_NICS: Final = frozenset(
     {IPVLAN, "ipvtap", "macvlan", "macvtap", "macsec", "vlan", "bond", "team", "bridge"}
 )
-_TABLE_LOCAL: Final = 255  # RT_TABLE_LOCAL
 _GROUPS: Final = "ff00::/8"  # all of IPv6; before Linux 5.11 its route is a unicast one
 _T = TypeVar("_T")
 SHARED_RULES: Final = (
@@ -120,8 +120,12 @@ def pods(state: State) -> dict[str, str]:
     return dict.fromkeys(_addresses_of_pods(state, pairs), "") | {
         i.destination.split("/")[0]: links.get(i.index, "")
         for i in state
-        if isinstance(i, Route) and i.table in names.TABLES_OF_PODS
+        if isinstance(i, Route) and leads_to_pod(i)
     }
+
+
+def leads_to_pod(route: Route) -> bool:
+    return route.table in names.TABLES_OF_PODS and route.protocol == names.PROTOCOL
 
 
 def _is_pods(link: Link) -> bool:
@@ -168,6 +172,11 @@ def is_host_slave(link: Link) -> bool:
     return link.kind == IPVLAN and (named or link.alias == names.LINK_ALIAS)
 
 
+def is_on_node(link: Link) -> bool:
+    """Return True for a link that openeni has made in the node's namespace."""
+    return is_host_slave(link) or _is_pods(link)
+
+
 def as_nic(link: Link) -> Link:
     """Return the link as a NIC, which is never created or removed, whatever its real kind."""
     return replace(link, kind=NIC, parent=0, mode=0, alias="", group=0)
@@ -191,9 +200,9 @@ def with_routed_addresses(state: State, nic: Link) -> State:
 
 
 def _local_routes(state: State) -> Iterator[Route]:
-    return (i for i in state if isinstance(i, Route) and i.table == _TABLE_LOCAL)
+    return (i for i in state if isinstance(i, Route) and i.table == TABLE_LOCAL)
 
 
 def is_foreign(route: Route) -> bool:
     """Return True for a route that neither openeni nor the kernel has added."""
-    return route.protocol not in (names.PROTOCOL, RTPROT_KERNEL) and route.table != _TABLE_LOCAL
+    return route.protocol not in (names.PROTOCOL, RTPROT_KERNEL) and route.table != TABLE_LOCAL

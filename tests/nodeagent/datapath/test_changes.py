@@ -70,6 +70,11 @@ CONCERN_US = {
     ),
     "a pod's link gone": (Verb.REMOVE, POD),
     "an address on the ENI": (Verb.ADD, Address(7, "10.98.0.77", 24)),
+    "an address on a pod's link, since the last look": (
+        Verb.ADD,
+        Address(POD.index, "169.254.77.5", 16),
+    ),
+    "somebody's last address gone from the slave": (Verb.REMOVE, Address(2000000, "10.66.0.2", 24)),
     "the primary address gone": (Verb.REMOVE, PRIMARY),
     "an address of the node gone": (Verb.REMOVE, Address(2, NODE, 24)),
     "an address of the node in doubt": (Verb.ADD, Address(2, NODE, 24, confirmed=False)),
@@ -77,6 +82,10 @@ CONCERN_US = {
     "a DHCP client's route on the ENI": (
         Verb.ADD,
         Route("0.0.0.0/0", TABLE_MAIN, 7, "10.98.0.1", protocol=16),
+    ),
+    "a DHCP client's route on the slave": (
+        Verb.ADD,
+        Route("169.254.169.254/32", TABLE_MAIN, 2000000, "10.66.0.1", protocol=16),
     ),
     "somebody's route in the place of a pod's": (
         Verb.ADD,

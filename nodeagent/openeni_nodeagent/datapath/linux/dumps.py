@@ -8,7 +8,7 @@ import errno
 import re
 from collections.abc import Callable, Container, Iterator
 from dataclasses import replace
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from openeni_crds import names
 from openeni_nodeagent.addresses import address_bits, family_of
@@ -57,9 +57,9 @@ from openeni_nodeagent.datapath.model import (
 )
 
 _Read = TypeVar("_Read")
+_Wanted: TypeAlias = Callable[[bytes], object]
 _OURS: Final = attribute(uapi.NDA_PROTOCOL, bytes([names.PROTOCOL]))
 _OPERATIONAL: Final = attribute(uapi.IFLA_OPERSTATE, bytes([uapi.IF_OPER_UP]))
-_NO_ROUTE: Final = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL})
 _OUR_CHAIN: Final = string(uapi.NFTA_CHAIN_TABLE, names.NFT_TABLE)
 _ACCEPTS: Final = big_endian(uapi.NFTA_CHAIN_POLICY, uapi.NF_ACCEPT)
 _OF_ADDRESS: Final = frozenset({uapi.IFA_ADDRESS, uapi.IFA_LOCAL})
@@ -93,11 +93,19 @@ def is_operational(netlink: Netlink, name: str) -> bool:
 
 def is_local(netlink: Netlink, address: str) -> bool:
     """Return True if the kernel takes what is for an address."""
+    return route_type(netlink, address) == uapi.RTN_LOCAL
+
+
+def route_type(netlink: Netlink, address: str) -> int:
+    """Return the type of the route to an address (RTN_*), or the negative errno of a refusal."""
     family = family_of(address)
     asked = RTMSG.pack(SOCKET_FAMILIES[family], address_bits(family), 0, 0, 0, 0, 0, 0, 0)
     asked += attribute(uapi.RTA_DST, packed(address))
-    found = _one(netlink, uapi.RTM_GETROUTE, asked, _NO_ROUTE)
-    return bool(found) and RTMSG.unpack_from(found, HEADER.size)[7] == uapi.RTN_LOCAL
+    try:
+        found = _one(netlink, uapi.RTM_GETROUTE, asked, ())
+    except DumpRefusedError as refusal:
+        return -refusal.errno
+    return int(RTMSG.unpack_from(found, HEADER.size)[7])
 
 
 def _link_named(netlink: Netlink, name: str) -> bytes:
@@ -131,16 +139,21 @@ def addresses(netlink: Netlink, *, index: int = 0) -> Iterator[Address]:
             yield replace(address, message=with_attributes(raw, IFADDRMSG.size, _OF_ADDRESS))
 
 
-def routes(netlink: Netlink, family: int, *, index: int = 0) -> Iterator[Route]:
-    """Yield our routes of a family, or with `index` everybody's routes of that link."""
+def routes(netlink: Netlink, family: int) -> Iterator[Route]:
+    """Yield our routes of a family."""
     request = RouteMessage()
-    request["family"] = SOCKET_FAMILIES[family]
-    if not index:
-        request["proto"] = names.PROTOCOL
-        yield from _items(netlink, uapi.RTM_GETROUTE, request, readers.ROUTE)
-        return
-    request["attrs"] = [("RTA_OIF", index)]
-    for raw in answers(netlink, uapi.RTM_GETROUTE, request):
+    request["family"], request["proto"] = SOCKET_FAMILIES[family], names.PROTOCOL
+    return _items(netlink, uapi.RTM_GETROUTE, request, readers.ROUTE)
+
+
+def everybodys_routes(
+    netlink: Netlink, family: int, *, index: int = 0, kind: int = 0, wanted: _Wanted = bool
+) -> Iterator[Route]:
+    """Yield everybody's routes of a family, of one link or type (RTN_*), that are `wanted`."""
+    request = RouteMessage()
+    request["family"], request["type"] = SOCKET_FAMILIES[family], kind
+    request["attrs"] = [("RTA_OIF", index)] if index else []
+    for raw in answers(netlink, uapi.RTM_GETROUTE, request, wanted):
         if route := readers.ROUTE(raw):
             yield replace(route, message=_identifying(raw))
 
@@ -153,8 +166,8 @@ def _identifying(raw: bytes) -> bytes:
 
 
 def rules(netlink: Netlink) -> Iterator[Rule]:
-    """Yield our rules of both families."""
-    return _items(netlink, uapi.RTM_GETRULE, RuleMessage(), readers.OUR_RULE)
+    """Yield the rules of both families, everybody's."""
+    return _items(netlink, uapi.RTM_GETRULE, RuleMessage(), readers.RULE)
 
 
 def neighbours(netlink: Netlink) -> Iterator[Neighbour]:
@@ -252,9 +265,7 @@ def _with_another_policy(netfilter: Netlink, family: str) -> set[str]:
     return {message.get_attr("NFTA_CHAIN_NAME") for message in found}
 
 
-def dump(
-    netlink: Netlink, kind: int, request: Any, wanted: Callable[[bytes], object] = bool
-) -> Iterator[Any]:
+def dump(netlink: Netlink, kind: int, request: Any, wanted: _Wanted = bool) -> Iterator[Any]:
     """Yield the answers to a dump request of type `kind` that are `wanted`, decoded."""
     for raw in answers(netlink, kind, request, wanted):
         yield readers.decoded(type(request)(raw))
@@ -265,7 +276,7 @@ def _items(
     kind: int,
     request: Any,
     reader: Reader[_Read],
-    wanted: Callable[[bytes], object] = bool,
+    wanted: _Wanted = bool,
 ) -> Iterator[_Read]:
     """Yield what is read in the answers to a dump request of type `kind` that are `wanted`."""
     for raw in answers(netlink, kind, request, wanted):
@@ -277,7 +288,7 @@ def answers(
     netlink: Netlink,
     kind: int,
     request: Any,
-    wanted: Callable[[bytes], object] = bool,
+    wanted: _Wanted = bool,
 ) -> list[bytes]:
     """Return the answers to a dump request that are `wanted`.
 

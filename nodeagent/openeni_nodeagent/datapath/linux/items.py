@@ -33,10 +33,11 @@ _ANY: Final = {AF_INET: "0.0.0.0", AF_INET6: "::"}  # noqa: S104 - of a default 
 _ROUTE_TYPES: Final = {
     uapi.RTN_UNICAST: RouteType.UNICAST,
     uapi.RTN_MULTICAST: RouteType.MULTICAST,
+    uapi.RTN_BLACKHOLE: RouteType.BLACKHOLE,
     uapi.RTN_PROHIBIT: RouteType.PROHIBIT,
     uapi.RTN_UNREACHABLE: RouteType.UNREACHABLE,
 }
-_REJECTING: Final = frozenset({RouteType.PROHIBIT, RouteType.UNREACHABLE})
+_REJECTING: Final = frozenset({RouteType.BLACKHOLE, RouteType.PROHIBIT, RouteType.UNREACHABLE})
 LINK_ATTRIBUTES: Final = frozenset(  # that `link` reads
     {
         uapi.IFLA_ADDRESS,

@@ -9,9 +9,10 @@ import shutil
 import subprocess
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Final, TypeAlias
 
+from openeni_crds import names
 from openeni_nodeagent.addresses import IPV4, IPV6
 from openeni_nodeagent.datapath.describe import text
 from openeni_nodeagent.datapath.filters.chains import DELETE_TABLES, delete_chain, empty_chain
@@ -77,7 +78,8 @@ def observe(netlink: Netlink) -> State:
     `observe_filters` and `sysctls`.
     """
     items: set[Item] = {*dumps.links(netlink), *dumps.addresses(netlink)}
-    items.update(dumps.rules(netlink), dumps.neighbours(netlink), dumps.qdiscs(netlink))
+    items.update(dumps.neighbours(netlink), dumps.qdiscs(netlink))
+    items.update(rule for rule in dumps.rules(netlink) if rule.protocol == names.PROTOCOL)
     for family in _families():
         items.update(dumps.routes(netlink, family))
     return frozenset(items)
@@ -91,7 +93,8 @@ def addresses_of(netlink: Netlink, link: Link) -> frozenset[str]:
 def routes_of(netlink: Netlink, index: int) -> State:
     """Return everybody's routes of one link, none if it has gone."""
     try:
-        return frozenset(r for f in _families() for r in dumps.routes(netlink, f, index=index))
+        found = (dumps.everybodys_routes(netlink, f, index=index) for f in _families())
+        return frozenset(chain.from_iterable(found))
     except DumpRefusedError as refusal:
         if refusal.errno == errno.ENODEV:
             return frozenset()

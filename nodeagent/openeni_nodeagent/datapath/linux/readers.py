@@ -102,11 +102,6 @@ def decoded(message: Any) -> Any:
     return message
 
 
-def _our_rule(message: Any) -> Rule | None:
-    rule = items.rule(message)
-    return rule if rule and rule.protocol == names.PROTOCOL else None
-
-
 def _our_neighbour(message: Any) -> Neighbour | None:
     neighbour = items.neighbour(message)
     is_ours = neighbour and neighbour.protocol == names.PROTOCOL and items.is_permanent(message)
@@ -130,7 +125,7 @@ ROUTE: Final = Reader[Route](
     },
     items.route,
 )
-OUR_RULE: Final = Reader[Rule](
+RULE: Final = Reader[Rule](
     RuleMessage,
     RTMSG.size,
     {
@@ -144,7 +139,7 @@ OUR_RULE: Final = Reader[Rule](
         uapi.FRA_OIFNAME,
         uapi.FRA_PROTOCOL,
     },
-    _our_rule,
+    items.rule,
 )
 OUR_NEIGHBOUR: Final = Reader[Neighbour](
     NeighbourMessage, NDMSG.size, {uapi.NDA_DST, uapi.NDA_LLADDR, uapi.NDA_PROTOCOL}, _our_neighbour

@@ -20,7 +20,14 @@ from typing import Final
 
 from openeni_crds import names
 from openeni_kube.workqueue import Backoff
-from openeni_nodeagent.datapath.changes import Change, Kind, Watched, concerns_us, our_tables
+from openeni_nodeagent.datapath.changes import (
+    Change,
+    Kind,
+    Watched,
+    concerns_us,
+    may_be_ours,
+    our_tables,
+)
 from openeni_nodeagent.datapath.linux import items, readers, uapi
 from openeni_nodeagent.datapath.linux.attributes import (
     HEADER,
@@ -67,8 +74,8 @@ _ROUTE_KINDS: Final[dict[int, tuple[Kind, Verb, Callable[[bytes], Item | None]]]
     uapi.RTM_DELADDR: (Kind.ADDRESS, Verb.REMOVE, readers.ADDRESS),
     uapi.RTM_NEWROUTE: (Kind.ROUTE, Verb.ADD, readers.ROUTE),
     uapi.RTM_DELROUTE: (Kind.ROUTE, Verb.REMOVE, readers.ROUTE),
-    uapi.RTM_NEWRULE: (Kind.RULE, Verb.ADD, readers.OUR_RULE),
-    uapi.RTM_DELRULE: (Kind.RULE, Verb.REMOVE, readers.OUR_RULE),
+    uapi.RTM_NEWRULE: (Kind.RULE, Verb.ADD, readers.RULE),
+    uapi.RTM_DELRULE: (Kind.RULE, Verb.REMOVE, readers.RULE),
 }
 _FILTER_KINDS: Final = {
     uapi.NFT_MSG_NEWTABLE: Verb.ADD,
@@ -174,7 +181,7 @@ def _may_concern_us(kind: int, raw: bytes, watched: Watched) -> bool:
         case uapi.RTM_NEWADDR | uapi.RTM_DELADDR:
             *_, index = IFADDRMSG.unpack_from(raw, HEADER.size)
             is_nodes = _with_an_address_of(watched.present | watched.absent)
-            return index in watched.links or bool(is_nodes.search(raw))
+            return may_be_ours(index, watched) or bool(is_nodes.search(raw))
         case uapi.RTM_NEWNETCONF:
             *_, index = _NETCONF_INDEX.unpack_from(raw, HEADER.size)
             return index in watched.links or index == _ALL_LINKS

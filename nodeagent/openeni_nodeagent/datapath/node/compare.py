@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from openeni_crds import names
-from openeni_nodeagent.addresses import host_cidr
+from openeni_nodeagent.addresses import IPV4, family_of, host_cidr
 from openeni_nodeagent.datapath.diff import diff
 from openeni_nodeagent.datapath.filters.chains import ENI_CHAIN
 from openeni_nodeagent.datapath.model import (
@@ -47,12 +47,13 @@ from openeni_nodeagent.datapath.ownership import (
     former_tables,
     is_foreign,
     is_host_slave,
+    leads_to_pod,
 )
 
 
 def compare(seen: State, values: Mapping[str, Sysctl], plan: NodePlan) -> Differences:
     """Return what would bring the observed node to its plan; `values` are sysctls by path."""
-    observed = divide(seen, plan)
+    observed = _without_flushed(divide(seen, plan), plan)
     found: dict[Part, tuple[Operation, ...]] = {}
     left_alone = {eni_part(facts.mac) for facts in plan.missing}
     if left_alone and not plan.shared:
@@ -72,6 +73,32 @@ def compare(seen: State, values: Mapping[str, Sysctl], plan: NodePlan) -> Differ
         if operations := diff((there & held) | wrong, held):
             found[part] = operations
     return found
+
+
+def _without_flushed(observed: Mapping[Part, State], plan: NodePlan) -> Mapping[Part, State]:
+    """Return what is left once links have lost the last of their IPv4 addresses, which is others'.
+
+    With it the kernel takes the link's IPv4 routes and neighbours (fib_disable_ip, arp_ifdown),
+    also those of pods behind the host's slave. So they count as missing, and come in the same look.
+    """
+    addresses = [
+        (item.index, item in plan.wanted.get(part, NOTHING))
+        for part, items in observed.items()
+        for item in items
+        if isinstance(item, Address) and family_of(item.address) == IPV4
+    ]
+    losing = {index for index, _ in addresses} - {index for index, kept in addresses if kept}
+    if not losing:
+        return observed
+
+    def goes(item: Item) -> bool:
+        match item:
+            case Route(destination=place, index=index) | Neighbour(address=place, index=index):
+                return index in losing and family_of(place) == IPV4
+            case _:
+                return False
+
+    return {part: frozenset(i for i in items if not goes(i)) for part, items in observed.items()}
 
 
 def sysctls(plan: NodePlan) -> State:
@@ -121,8 +148,10 @@ class _Division:
         self._former = former_tables(seen, plan.primaries) | {
             eni.table: eni_part(eni.facts.mac) for eni in plan.former
         }
-        self._by_device = {eni.link.device: eni for eni in plan.enis}
         self._pod_links = {pod.host_link: pod_part(pod.facts) for pod in plan.pods}
+        links = (i for i in seen if isinstance(i, Link))
+        self._on_links = self._links | {i.index: p for i in links if (p := self._of_pod(i))}
+        self._by_device = {eni.link.device: eni for eni in plan.enis}
         self._nics = {
             i.name: plan.nics[i.index] for i in seen if isinstance(i, Link) and i.index in plan.nics
         } | {device: eni_part(eni.facts.mac) for device, eni in self._by_device.items()}
@@ -134,7 +163,7 @@ class _Division:
         self._leading = {
             i.index: i.destination.partition("/")[0]
             for i in seen
-            if isinstance(i, Route) and i.table in names.TABLES_OF_PODS
+            if isinstance(i, Route) and leads_to_pod(i)
         }
 
     def part(self, item: Item) -> Part | None:
@@ -162,18 +191,22 @@ class _Division:
             return part
         if is_host_slave(link):
             return STALE_ENIS
-        has_alias, of_pod = link.alias == names.LINK_ALIAS, self._pod_links.get(link.name)
-        if of_pod and (has_alias or link.kind == VETH):  # one that somebody gave another alias, too
+        if of_pod := self._of_pod(link):
             return of_pod
-        if not has_alias or link.kind != VETH:
+        if link.alias != names.LINK_ALIAS or link.kind != VETH:
             return None
         address = self._leading.get(link.index)
         is_left = address is None and link.name not in self._plan.used_links
         return STRAYS if is_left or address in self._plan.strays else None
 
+    def _of_pod(self, link: Link) -> Part | None:
+        """Return the pod's part for its link, also for one that somebody gave another alias."""
+        is_ours = link.alias == names.LINK_ALIAS or link.kind == VETH
+        return self._pod_links.get(link.name) if is_ours else None
+
     def _part_of_address(self, address: Address) -> Part | None:
-        """Return the ENI's part; link-local addresses of a NIC without IPv6 are the kernel's."""
-        part = self._links.get(address.index)
+        """Return the part of its link; link-local ones of a NIC without IPv6 are the kernel's."""
+        part = self._on_links.get(address.index)
         if address.index in self._plan.nics and part and address.address.startswith("fe80:"):
             wanted = self._plan.wanted.get(part, NOTHING)
             has_own = any(isinstance(i, Address) and i.address.startswith("fe80:") for i in wanted)
@@ -212,11 +245,11 @@ class _Division:
         return STALE_ENIS
 
     def _part_of_route(self, route: Route) -> Part | None:
-        if route.table in names.TABLES_OF_PODS:
+        if leads_to_pod(route):
             return self._plan.addresses.get(route.destination.partition("/")[0])
         if route.protocol == names.PROTOCOL:
             return self._part_of_table(route.table)
-        return self._links.get(route.index) if is_foreign(route) else None
+        return self._on_links.get(route.index) if is_foreign(route) else None
 
     def _part_of_rule(self, rule: Rule) -> Part | None:
         if rule.priority in SHARED_RULES:

@@ -1,4 +1,4 @@
-"""What others add to an ENI, or to openeni's sets, goes at the next look, whatever its kind."""
+"""What others add to an ENI, or to openeni's links and sets, goes at the next look."""
 
 from collections.abc import Callable
 
@@ -91,7 +91,10 @@ def address_with_a_peer(bench: ReachedPod) -> None:
 
 
 def of_others(bench: ReachedPod) -> list[str]:
-    commands = ("addr show dev ens7", "route show", "-6 route show")
+    commands = (
+        *(f"addr show dev {link}" for link in ("ens7", bench.pod_link)),
+        *(f"{family} route show table all" for family in ("-4", "-6")),
+    )
     return [
         line
         for command in commands
@@ -121,6 +124,58 @@ def test_routes_and_addresses_of_others_are_flushed_from_an_eni(
     assert of_others(bench) == []
     bench.add("second", SECOND)
     bench.assert_connected()
+
+
+def address_and_routes(bench: ReachedPod) -> None:
+    """As a DHCP client that serves every link has them."""
+    node, link = bench.node.namespace, bench.pod_link
+    node.ip(
+        f"addr add 192.0.2.5/24 dev {link}",
+        f"route add 192.0.2.64/26 via 192.0.2.6 dev {link} proto dhcp",
+    )
+    if bench.families > 1:
+        for words in ("addr add 2001:db8::5/64 nodad", "route add 2001:db8:1::/64"):
+            node.program("ip", "-6", *words.split(), "dev", link)
+
+
+def routes_alone(bench: ReachedPod) -> None:
+    link = bench.pod_link
+    bench.node.namespace.ip(
+        f"route add 192.0.2.0/24 dev {link} scope global tos 0x10",
+        f"route add 192.0.2.128/26 dev {link} table {names.TABLE_PODS}",
+    )
+
+
+def address_beside_one_that_is_planned(bench: ReachedPod) -> None:
+    """In l3s and l3 the slave has the node's, with which its routes stay."""
+    bench.node.namespace.ip(f"addr add 192.0.2.5/24 dev {bench.pod_link}")
+
+
+@pytest.mark.parametrize("bench", MODES, indirect=True)
+@pytest.mark.parametrize(
+    "damage", [address_and_routes, routes_alone, address_beside_one_that_is_planned]
+)
+def test_routes_and_addresses_of_others_go_from_pods_links_and_slaves_and_the_pods_stay_reached(
+    bench: ReachedPod, damage: Callable[[ReachedPod], None]
+) -> None:
+    """The kernel takes a link's routes with its last IPv4 address: one look restores them."""
+    damage(bench)
+    report = bench.node.look()
+    assert (report.errors, report.differing, report.left) == ({}, {}, "")
+    assert of_others(bench) == []
+    assert bench.check() == ()
+    bench.assert_connected()
+
+
+@pytest.mark.parametrize("bench", VETH, indirect=True)
+def test_a_pod_whose_link_has_an_address_of_zeroconf_is_not_its_nodes_metadata_service(
+    bench: ReachedPod,
+) -> None:
+    bench.node.namespace.ip(f"addr add 169.254.77.5/16 dev {bench.pod_link}")
+    bench.pod.namespace.ip(f"addr add {names.METADATA_V4}/32 dev eth0")
+    bench.pod.namespace.listen(8099)
+    bench.node.look()
+    assert bench.node.namespace.ask(names.METADATA_V4, 8099) is None
 
 
 def add_for_all_others(bench: ReachedPod) -> None:
