@@ -26,9 +26,10 @@ NODE: Final[Reasons] = {
         (AGENT_ENI,),
     ),
     Reason.KERNEL_REFUSED: ReasonEntry(
-        "the kernel refused to configure the NIC, or a pod's datapath is not as planned; the agent "
-        "retries",
-        "follow the kernel's error, or stop the program that changes what the message names",
+        "the kernel refused to configure the NIC, a pod's datapath is not as planned, or a rule, a "
+        "route or a sysctl of the node's own would cut the ENI's pods off; the agent retries",
+        "follow the kernel's error, stop the program that changes what the message names, or do "
+        "what the message says",
         (AGENT_ENI, AGENT_PODIP),
     ),
     Reason.OTHER_CNI: ReasonEntry(

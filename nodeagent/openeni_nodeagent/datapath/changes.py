@@ -17,6 +17,7 @@ from openeni_crds import names
 from openeni_nodeagent.datapath.links import is_chosen
 from openeni_nodeagent.datapath.model import (
     NIC,
+    TABLE_LOCAL,
     Address,
     Item,
     Link,
@@ -108,7 +109,9 @@ def concerns_us(change: Change, watched: Watched) -> bool:
             is_ours = route.table in our_tables(frozenset(watched.links))
             is_near = route.index in watched.links and is_foreign(route)
             return change.verb is Verb.ADD and (is_ours or is_near)
-        case Route() | Rule() | Neighbour() as item:
+        case Rule() as rule:  # all of ours stand behind that for the table `local`
+            return rule.protocol == names.PROTOCOL or rule.table == TABLE_LOCAL
+        case Route() | Neighbour() as item:
             return item.protocol == names.PROTOCOL
         case _:
             return True

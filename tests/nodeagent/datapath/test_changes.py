@@ -87,6 +87,7 @@ CONCERN_US = {
         Verb.ADD,
         Route("169.254.169.254/32", TABLE_MAIN, 2000000, "10.66.0.1", protocol=16),
     ),
+    "the rule for the node's own addresses gone": (Verb.REMOVE, Rule(4, 0, 255, protocol=2)),
     "somebody's route in the place of a pod's": (
         Verb.ADD,
         Route("10.98.0.5/32", names.TABLE_PODS, 3, protocol=STATIC),

@@ -3,6 +3,7 @@
 import pytest
 
 from openeni_crds import names
+from openeni_crds.conditions import Type, find
 from openeni_crds.names import host_link
 from openeni_testing.agent.real_node import RealNode
 from openeni_testing.network.netns import Namespace
@@ -29,3 +30,15 @@ def test_a_pod_is_reached_soon_after_its_link_has_lost_an_address_of_others(node
         node.space.ip(f"addr add 169.254.77.5/16 dev {link}")
         wait_for(lambda: seen() == (False, True), "the route without the address", SOON)
         assert node.space.ask(address, 80) is not None
+
+
+def test_a_node_whose_own_addresses_come_last_says_so_at_once(node: RealNode) -> None:
+    with node.agent():
+        for words in ("add pref 32765 lookup local", "del pref 0"):
+            node.space.program("ip", "rule", *words.split())
+        wait_for(lambda: not node.is_ready(), "the link is not ready", SOON)
+        condition = find(node.host.eni().status.conditions, Type.LINK_READY)
+        assert condition is not None
+        assert "rule add pref 0 lookup local" in condition.message
+        node.space.ip("rule add pref 0 lookup local")
+        wait_for(node.is_ready, "the link is ready", SOON)

@@ -21,7 +21,9 @@ from openeni_nodeagent.datapath.linux.sysctls import speaks_ipv6
 from openeni_nodeagent.datapath.marks import RULES_WITH_MARK, GivenMark, Mark, Marks
 from openeni_nodeagent.datapath.model import NOTHING, Address, Link, Rule, State
 from openeni_nodeagent.datapath.node.arp_answers import require_arp_answers
+from openeni_nodeagent.datapath.node.local_rules import require_local_rules
 from openeni_nodeagent.datapath.node.nics import NICs
+from openeni_nodeagent.datapath.node.null_routes import require_way_back
 from openeni_nodeagent.datapath.node.others_routes import others_routes
 from openeni_nodeagent.datapath.node.plan import NodePlan
 from openeni_nodeagent.datapath.node.router_advertisements import require_safe_forwarding
@@ -225,6 +227,10 @@ def _eni(
         modes.require_support(facts.datapath)
         if IPV4 in eni.families and eni.ipvlan and eni.layer_2:
             require_arp_answers()
+        if not eni.layer_3:  # ipvlan leads what is for the node to it
+            require_local_rules(f for f in eni.families if f == IPV4 or has_ipv6)
+        if eni.answers_for_pods:
+            require_way_back(facts.subnets)
     except DatapathError as error:
         errors.append(error)
     return eni, next(iter(errors), None)

@@ -1,0 +1,97 @@
+"""Rules and routes of the node's own, which openeni leaves alone, and which cut its pods off."""
+
+from collections.abc import Generator
+
+import pytest
+
+from openeni_nodeagent.datapath_api import NICMissingError
+from openeni_testing.network.one_eni import MODES
+from openeni_testing.network.reached_pod import ADDRESSES, SECOND, ReachedPod
+
+pytestmark = pytest.mark.root
+BY_THE_STACK = [mode for mode in MODES if mode.id in ("veth", "ipvlan-L2")]
+OF_LAYER_3 = [mode for mode in MODES if mode.id in ("ipvlan-L3S", "ipvlan-L3")]
+ANSWERED_FOR = [mode for mode in MODES if mode.id in ("veth", "ipvlan-L3S")]
+OTHERS = [mode for mode in MODES if mode.id in ("ipvlan-L2", "ipvlan-L3")]
+
+
+@pytest.fixture(params=MODES)
+def bench(request: pytest.FixtureRequest) -> Generator[ReachedPod]:
+    made = ReachedPod(request.param)
+    yield made
+    made.close()
+
+
+def move_local(bench: ReachedPod, family: int) -> None:
+    """As who uses VRFs does (ifupdown2)."""
+    for words in ("add pref 32765 lookup local", "del pref 0"):
+        bench.node.namespace.program("ip", f"-{family}", "rule", *words.split())
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("bench", BY_THE_STACK, indirect=True)
+def test_an_eni_whose_pods_do_not_find_their_node_is_refused_until_they_do(
+    bench: ReachedPod, family: int
+) -> None:
+    move_local(bench, family)
+    message = str(bench.node.look(into=True).errors[bench.eni.name])
+    assert message.startswith(f"no IPv{family} rule for the table local precedes openeni's ")
+    assert "the first is rule 32765" in message
+    with pytest.raises(NICMissingError, match="no IPv"):
+        bench.add("second", SECOND)
+    _, remedy = message.rsplit(": ip ", 1)
+    bench.node.namespace.program("ip", *remedy.split())
+    assert bench.node.look(into=True).errors == {}
+    bench.add("second", SECOND)
+    bench.assert_connected()
+
+
+@pytest.mark.parametrize("bench", OF_LAYER_3, indirect=True)
+def test_pods_that_ipvlan_leads_to_their_node_find_it_wherever_that_rule_stands(
+    bench: ReachedPod,
+) -> None:
+    for family in (4, 6):
+        move_local(bench, family)
+    assert bench.node.look(into=True).errors == {}
+    bench.assert_connected()
+
+
+@pytest.mark.parametrize("kind", ["blackhole", "unreachable", "prohibit"])
+@pytest.mark.parametrize("bench", ANSWERED_FOR, indirect=True)
+def test_an_eni_whose_subnet_the_node_rejects_is_refused_until_it_does_not(
+    bench: ReachedPod, kind: str
+) -> None:
+    """As those do who harden nodes by rejecting what is private and has no route of its own."""
+    node = bench.node.namespace
+    node.ip(f"route add {kind} 10.0.0.0/8", f"route add {kind} 10.0.0.0/7")
+    message = str(bench.node.look(into=True).errors[bench.eni.name])
+    assert message.startswith(f"route {kind} 10.0.0.0/8 table 254 has the kernel drop ")
+    assert "10.98.0.0/24" in message
+    with pytest.raises(NICMissingError, match=kind):
+        bench.add("second", SECOND)
+    node.ip("route add 10.98.0.0/24 via 10.99.0.1")
+    assert bench.node.look(into=True).errors == {}
+    for namespace in (bench.remote, bench.network.fabric):
+        namespace.ip("neigh flush all")
+    bench.add("second", SECOND)
+    bench.assert_connected()
+
+
+@pytest.mark.parametrize("bench", OTHERS, indirect=True)
+def test_pods_that_answer_for_themselves_are_reached_whatever_the_node_rejects(
+    bench: ReachedPod,
+) -> None:
+    bench.node.namespace.ip("route add blackhole 10.0.0.0/8")
+    assert bench.node.look(into=True).errors == {}
+    for namespace in (bench.remote, bench.network.fabric):
+        namespace.ip("neigh flush all")
+    assert bench.remote.ask(ADDRESSES[0], 80) is not None
+    bench.assert_connected()
+
+
+@pytest.mark.parametrize("bench", ANSWERED_FOR, indirect=True)
+def test_a_node_without_a_route_to_its_pods_is_no_node_that_rejects_them(
+    bench: ReachedPod,
+) -> None:
+    bench.node.namespace.ip("route del default")
+    assert bench.node.look(into=True).errors == {}
