@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from openeni_operator.sizing.state import NodeState, SizingPolicy
+from openeni_operator.sizing.state import ENIState, NodeState, SizingPolicy
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,21 @@ def desired_addresses(
 
 
 def _most(node: NodeState, policy: SizingPolicy) -> int | None:
-    """Return how many addresses the node may hold that are not for certain pods."""
+    """Return how many addresses the node may hold that any of its pods may get."""
     if policy.max_addresses is None:
         return None
-    claims = sum(e.claimed if e.awaited else e.reserved for e in node.enis if e.usable)
-    return max(0, policy.max_addresses - claims)
+    return max(0, policy.max_addresses - sum(map(_of_no_use, node.enis)))
+
+
+def _of_no_use(eni: ENIState) -> int:
+    """Return how many addresses the ENI holds, or is to get, that serve not just any pod.
+
+    What an ENI that goes has is no room for others yet; one that is only retired may come back.
+    """
+    if not eni.usable:
+        return 0 if eni.may_return else eni.held
+    idle = eni.count - eni.reserved - eni.capacity
+    return idle + (eni.claimed if eni.awaited else eni.reserved)
 
 
 def _spare(node: NodeState, policy: SizingPolicy, usage: NodeUsage) -> int:

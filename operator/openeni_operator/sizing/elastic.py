@@ -50,13 +50,14 @@ def shrink(node: NodeState, policy: SizingPolicy, have: int) -> tuple[Action, ..
     """Return what the node gives back, the newest ENIs first.
 
     An ENI whose port lacks what certain pods claim, perhaps for long, stays as it is: with fewer
-    addresses it would have no room for them.
+    addresses it would have no room for them. So does one that all addresses leave: the last one
+    goes when the ENI has another.
     """
     spare = have - _least(node, policy)
     actions: list[Action] = []
     for eni in sorted(node.enis, key=lambda e: e.name, reverse=True):
-        free = eni.capacity - eni.granted - eni.cooling - eni.all_leave
-        if not eni.ready or eni.claimed or free <= 0 or spare <= 0:
+        free = eni.capacity - eni.granted - eni.cooling
+        if not eni.ready or eni.claimed or eni.all_leave or free <= 0 or spare <= 0:
             continue
         if free == eni.capacity <= spare:
             return (RetireENI(eni.name),)
@@ -78,17 +79,22 @@ def corrections(
     """
     touched = {a.eni for a in planned if isinstance(a, GrowENI | RetireAddresses | RetireENI)}
     found: list[GrowENI | RetireAddresses] = []
-    left, taken = unheld(node, policy), added(node, planned)
+    left, taken, lacking = unheld(node, policy), added(node, planned), False
     # Nothing is withdrawn for what is only planned: the pool's limits may still forbid that.
     for eni in sorted(node.enis, key=lambda e: not e.awaited):
         if not eni.resizable or eni.name in touched:
             continue
-        wanted = min(_with_claims(eni, node), eni.held + max(0, left - taken))
+        claims = _with_claims(eni, node)
+        wanted = min(claims, eni.held + max(0, left - taken))
+        lacking |= bool(eni.awaited) and wanted < claims
+        if lacking and not eni.awaited:
+            wanted = eni.addresses  # what goes makes room for pods that wait
+        kept = max(eni.count, min(wanted, eni.asked))
         if wanted > max(eni.addresses, eni.asked):
             found.append(GrowENI(eni.name, wanted))
             left -= max(0, wanted - eni.held)
-        elif eni.misasked or (eni.scarce and node.other_subnets):
-            found.append(RetireAddresses(eni.name, eni.count))
+        elif eni.misasked or (eni.scarce and node.other_subnets and kept < eni.asked):
+            found.append(RetireAddresses(eni.name, kept))
         elif eni.refused:  # once it is not any more, it gets all that it asks for at once
             allowed = min(eni.asked, max(1, eni.held + max(0, left)))
             if allowed < eni.asked:
@@ -143,10 +149,10 @@ def _given_back(eni: ENIState, planned: Action | None) -> int:
 
 def _dispensable(eni: ENIState) -> int:
     """Return how many addresses the ENI can do without: what nobody waits for, else free ones."""
-    if not eni.resizable:
+    if not eni.resizable or (eni.awaited and eni.asked > eni.addresses):
         return 0
     if eni.reserved:
-        return 0 if eni.awaited else eni.reserved
+        return eni.reserved
     free = min(eni.capacity - eni.granted - eni.cooling, eni.capacity - 1)
     return free if eni.ready else 0
 
@@ -157,19 +163,22 @@ def lacking_room(node: NodeState, policy: SizingPolicy) -> int:
     What is being given back leaves room for them.
     """
     claims = sum(
-        max(0, _with_claims(e, node) - max(e.addresses, e.asked))
+        max(0, min(MOST_PODS, e.addresses + e.claimed) - max(e.addresses, e.asked))
         for e in node.enis
-        if e.usable and e.awaited
+        if e.resizable and e.awaited
     )
     going = sum(map(_going, node.enis))
     return max(0, claims - max(0, unheld(node, policy)) - going)
 
 
 def _going(eni: ENIState) -> int:
-    """Return how many addresses leave the ENI soon: one that is to go may have pods for long."""
+    """Return how many addresses leave the ENI soon.
+
+    One that is to go may have pods for long, and goes after the last cool-down.
+    """
     if eni.usable:
         return eni.held - eni.count
-    return eni.releasing if eni.granted else eni.held
+    return eni.releasing if eni.granted or eni.cooling else eni.held
 
 
 def _with_claims(eni: ENIState, node: NodeState) -> int:

@@ -63,9 +63,9 @@ class PoolBudget:
             case GrowENI(name, wanted):
                 eni = next(e for e in node.enis if e.name == name)
                 # It has them, or was promised them; what is leaving it may be another node's.
-                free = min(wanted, max(eni.addresses, eni.count))
+                free = min(wanted, max(eni.addresses, eni.asked))
                 count = free + (self._take(wanted - free, node) if wanted > free else 0)
-                if count > eni.count:
+                if count > eni.asked:
                     return GrowENI(name, count)
                 return RetireAddresses(name, eni.count) if eni.misasked else None
             case _:
@@ -104,14 +104,15 @@ def pool_budget(
 ) -> PoolBudget:
     """Return what so many ENIs with so many addresses leave; those being deleted still count.
 
-    Addresses on their way to nodes have the room that they have `kept` there, and there alone,
-    unless the pool has given it away already.
+    Addresses on their way to nodes have the room that they have `kept` there, and there alone. If
+    the pool has given some of it away already, whoever comes first has the rest.
     """
     free_enis = None if limits.max_enis is None else max(0, limits.max_enis - enis)
     if limits.max_addresses is None:
         return PoolBudget(free_enis, None)
-    left = limits.max_addresses - addresses - sum(kept.values())
-    return PoolBudget(free_enis, max(0, left), dict(kept) if left >= 0 else {})
+    left = max(0, limits.max_addresses - addresses)
+    kept = kept if sum(kept.values()) <= left else NOTHING_KEPT
+    return PoolBudget(free_enis, left - sum(kept.values()), dict(kept))
 
 
 def by_need(nodes: Iterable[NodeState]) -> list[NodeState]:

@@ -76,11 +76,7 @@ def _kept(node: NodeState, *, short: bool, never: bool) -> tuple[ENIState, ...]:
     those that would serve pods, if the node is `short` of addresses, or if it `never` gives back
     any: then the ENI was retired until its port was attached anew.
     """
-    retiring = [
-        eni
-        for eni in node.enis
-        if eni.retiring and not (eni.deleting or eni.orphaned or eni.broken or eni.no_slot)
-    ]
+    retiring = [eni for eni in node.enis if eni.may_return]
     used = tuple(eni for eni in retiring if node.selected and eni.granted)
     useful = tuple(eni for eni in retiring if not eni.stuck)
     return used or useful[: int(short or (never and node.selected))]

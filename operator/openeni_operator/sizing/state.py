@@ -62,6 +62,12 @@ class ENIState:
         return not (self.retiring or self.deleting or self.orphaned or self.broken)
 
     @property
+    def may_return(self) -> bool:
+        """Return True if it is retired, and serves pods again once that is withdrawn."""
+        gone = self.deleting or self.orphaned or self.broken or self.no_slot
+        return self.retiring and not gone and (self.granted > 0 or not self.stuck)
+
+    @property
     def resizable(self) -> bool:
         """Return True if its addresses may be planned: not while its port is attached anew."""
         return self.usable and not (self.inactive or self.parked)

@@ -35,6 +35,8 @@ KEPT: Final = Wish(sticky="1h")
 VERSION: Final = "1.1.0"
 COOL_DOWN: Final = 30  # seconds
 POLLS: Final = 400  # seconds of the simulation, at most, that anything here takes
+# What the operator asks of an ENI changes with each move, and comes to an end.
+CHANGES: Final = 12  # of an ENI's spec in a minute, at most
 
 
 @dataclass
@@ -56,6 +58,7 @@ class StickyWorld:
         self.containers = 0
         self.names = set[str]()  # of all pods that have been
         self.owners: dict[str, tuple[str, float]] = {}  # the last of each address, and when
+        self.changes: dict[str, list[tuple[float, int]]] = {}  # of ENIs: when, and how often
         self.sim.cloud.observe = self.check
         self.until(lambda: all(self.free(node) for node in NODES), "both nodes have addresses")
 
@@ -101,6 +104,7 @@ class StickyWorld:
         run = self.sim.settle if resync else self.sim.run_events
         run(seconds, agents=False)
         self.check("a step")
+        self.check_changes()
 
     def until(self, holds: Callable[[], bool], what: str, seconds: int = POLLS) -> None:
         for _ in range(seconds):
@@ -283,3 +287,14 @@ class StickyWorld:
                     if owner != grant.name and now - at < COOL_DOWN:
                         self.broken.append(f"{address} was {owner}'s {now - at:g} s before {after}")
         self.owners |= {address: (name, now) for address, name in owners.items()}
+
+    def check_changes(self) -> None:
+        """Note each ENI whose spec is changed again and again."""
+        now = self.sim.cloud.clock.now
+        for eni in self.sim.enis():
+            found = self.changes.setdefault(eni.metadata.uid, [])
+            found[:] = [(at, count) for at, count in found if now - at <= 60]
+            found.append((now, eni.metadata.generation))
+            changes = eni.metadata.generation - found[0][1]
+            if changes > CHANGES:
+                self.broken.append(f"{eni.name} was changed {changes} times in a minute")

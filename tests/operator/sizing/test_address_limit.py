@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openeni_crds.capacity import Limits
 from openeni_crds.names import ENIS
+from openeni_operator.sizing.limits import pool_budget
 from openeni_operator.sizing.plan import plan
 from openeni_operator.sizing.state import (
     Action,
@@ -121,3 +123,17 @@ def test_what_a_new_eni_gets_is_not_given_to_claims_of_another_as_well() -> None
     node = NodeState("n1", (replace(stuck, claimed=1),), max_pods=2)
     policy = SizingPolicy(1, 2, min_available=1, max_addresses=2, elastic=True)
     assert plan(node, policy).actions == (CreateENI("n1", 1),)
+
+
+@pytest.mark.parametrize(
+    ("held", "left", "kept"),
+    [
+        pytest.param(8, 0, 2, id="room for both"),
+        pytest.param(9, 1, 0, id="for one: whoever comes first has it"),
+        pytest.param(10, 0, 0, id="for none"),
+        pytest.param(11, 0, 0, id="the limit was lowered"),
+    ],
+)
+def test_room_for_what_is_on_its_way_is_somebodys(held: int, left: int, kept: int) -> None:
+    budget = pool_budget(Limits(max_addresses=10), 3, held, {"n3": 1, "n4": 1})
+    assert (budget.addresses, sum(budget.kept.values())) == (left, kept)
