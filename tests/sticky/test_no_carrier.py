@@ -1,6 +1,8 @@
 """Pods that keep their address leave an ENI whose NIC has no carrier: its agent grants nothing."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -143,3 +145,27 @@ def test_in_a_static_pool_the_podip_says_why_the_pod_waits(make_world: Make) -> 
     assert world.reason("web-0") == Reason.MOVE_UNSUPPORTED
     world.agents["n1"].datapath.eni_errors.clear()
     assert world.retry("web-0", 10) == (address,)
+
+
+@pytest.mark.parametrize("others", [0, 1])
+@pytest.mark.parametrize(
+    ("port", "size"),
+    [({"status": "DOWN"}, 1), ({"status": "DOWN"}, 4), ({"status": "DOWN", "enabled": False}, 4)],
+)
+def test_its_address_leaves_a_port_that_neutron_has_down_or_disabled(
+    make_world: Make, port: dict[str, Any], size: int, others: int
+) -> None:
+    """A port that stays DOWN is not attached anew before."""
+    world = make_world(capacity={"addressesPerENI": size, "minAvailable": 1, "maxENIsPerNode": 3})
+    (address,) = world.start("web-0", "n1", **KEPT)
+    for n in range(others):
+        world.start(f"p{n}", "n1")
+    lose_carrier(world, address)
+    for found in list(world.sim.cloud.ports.values()):
+        if any(f.address == address for f in found.fixed_ips):
+            world.sim.cloud.ports[found.id] = replace(found, revision=found.revision + 1, **port)
+    for _ in range(12):
+        world.step(10)
+    world.end("web-0")
+    world.create_pod("web-0", "n2", **KEPT)
+    assert world.retry("web-0", 300) == (address,)

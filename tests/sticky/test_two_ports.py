@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from openeni_testing.sticky.world import StickyWorld
+from openeni_crds.names import ENIS
+from openeni_testing.sticky.world import KEPT, StickyWorld
 
 Make = Callable[..., StickyWorld]
 
@@ -32,3 +33,30 @@ def test_a_pod_keeps_the_port_that_has_its_address(make_world: Make, growth: str
     assert world.broken == []
     world.end("web")
     world.until(lambda: not attached() & {first.id, second}, "both are removed")
+
+
+@pytest.mark.parametrize("delete", [False, True])
+@pytest.mark.parametrize("node", ["n1", "n2"])
+def test_what_a_pod_keeps_leaves_an_eni_with_two_ports(
+    make_world: Make, node: str, *, delete: bool
+) -> None:
+    """While another pod runs with the first port, which goes together with the second."""
+    world = make_world(capacity={"addressesPerENI": 4, "minAvailable": 1, "maxENIsPerNode": 3})
+    (other,) = world.start("other", "n1")
+    ports = world.sim.cloud.ports.values()
+    (first,) = (p for p in ports if other in {f.address for f in p.fixed_ips})
+    world.sim.cloud.hidden.add(first.id)
+    world.until(lambda: not world.sim.process.state.enis_with(other), "its port counts as lost")
+    (address,) = world.start("web", "n1", 100, **KEPT)
+    world.sim.cloud.hidden.clear()
+    for _ in range(60):
+        world.step(10)
+    (eni,) = world.sim.process.state.enis_with(address)
+    assert eni.is_broken
+    if delete:
+        world.sim.api.delete(ENIS, eni.name)
+        world.step(60)
+    world.end("web")
+    world.create_pod("web", node, **KEPT)
+    assert world.retry("web", 100) == (address,)
+    assert world.node_of(other) == "n1"

@@ -191,8 +191,8 @@ class Ledger:
         they are to leave the node, or the whole ENI is to go and the pod does not restart. One that
         the kernel may still have gets no answer, nor does one that is cooling down, because Neutron
         may assign a retired one at once; an address that goes after its pod does not wait for it.
-        While pods have a former port, none of the whole ENI goes: with it the operator would remove
-        all ports that it knows.
+        While pods have a former port, the whole ENI does not go: with it the operator would remove
+        all ports that it knows. What leaves it does, but for the last ones.
         """
         view = self._enis[eni]
         retired = self._retired[eni]
@@ -201,6 +201,8 @@ class Ledger:
         is_needed = whole and any(
             grant.eni == eni and not is_of(grant, eni, view.port) for grant in self._grants.values()
         )
+        shown = view.addresses if is_needed else ()
+        withheld = [a for a in shown if not self.retained.leaves(a)] or shown
         for address in view.addresses:
             if not (view.deleting or address in view.retiring):
                 continue
@@ -208,7 +210,7 @@ class Ledger:
                 refused.append(address)
             elif self._is_held(address):
                 continue
-            elif is_needed or self._stays(address, view, whole=whole):
+            elif address in withheld or self._stays(address, view, whole=whole):
                 refused.append(address)
             elif self._is_cooled(address, now, own=self.retained.leaves(address)):
                 retired.add(address)

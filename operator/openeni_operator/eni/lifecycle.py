@@ -92,13 +92,16 @@ def remove_duplicates(facts: Facts) -> Step | None:
 
 
 def keep_attached_duplicates(facts: Facts) -> Step | None:
-    """Two attached ports mean that Neutron hid one for long: pods may have addresses of both."""
+    """Two attached ports mean that Neutron hid one for long: pods may have addresses of both.
+
+    What others wait for leaves the recorded one.
+    """
     duplicates = sorted((p for p in facts.ports if p is not facts.port), key=lambda p: p.id)
     if not duplicates:
         return None
     if facts.deleting and not facts.in_use:
         return detach(duplicates[0], facts) or DeletePort(duplicates[0].id)
-    return Wait(
+    return release_addresses(facts) or Wait(
         Reason.PORT_CHANGED,
         f"ports {', '.join(sorted(p.id for p in facts.ports))} of this ENI are attached: the "
         "operator puts another ENI in its place, and removes both after the last pod",
@@ -220,7 +223,10 @@ def wait_for_link(facts: Facts) -> Step | None:
 
 
 def release_addresses(facts: Facts) -> Step | None:
-    """Remove from the port what the agent has retired, in one call; before addresses are added."""
+    """Remove from the port what the agent has retired, in one call; before addresses are added.
+
+    Whatever keeps the port from serving pods: others may wait for what leaves it.
+    """
     port, release = facts.port, facts.resize.release
     if port is None or not release or resize_was_refused(facts):
         return None
@@ -268,10 +274,10 @@ RULES: Final[tuple[Rule, ...]] = (
     set_security_groups,
     attach_port,
     reject_foreign_server,
+    release_addresses,
     reject_disabled_port,
     reattach_port,
     wait_until_active,
-    release_addresses,
     add_claimed_address,
     add_addresses,
     wait_for_link,

@@ -92,9 +92,15 @@ def _remove(eni: ENIState, *, selected: bool) -> Action | None:
     if eni.orphaned or eni.exhausted:
         return DeleteENI(eni.name)
     if selected and not (eni.retiring or eni.broken):
-        idle = eni.inactive and not (eni.granted or eni.all_asked)
-        return RetireENI(eni.name) if idle else None
+        return _clear_inactive(eni) if eni.inactive and not eni.all_asked else None
     return _retire_then_delete(eni)
+
+
+def _clear_inactive(eni: ENIState) -> Action | None:
+    """Ask for all addresses once no pod of the node needs one; before, for what leaves the ENI."""
+    if eni.all_leave or not eni.granted:
+        return RetireENI(eni.name)
+    return RetireAddresses(eni.name, eni.count) if eni.misasked else None
 
 
 def _retire_then_delete(eni: ENIState) -> Action | None:
