@@ -83,3 +83,23 @@ def test_one_that_an_eni_was_to_get_from_before_is_not_asked_for(make_world: Mak
     is_refused(world, "db", GATEWAY)
     assert world.sim.cloud.calls["set fixed IPs"] == puts
     assert world.sim.eni(eni.name).spec.address_count == eni.spec.address_count
+
+
+def test_a_refusal_that_is_about_another_address_of_the_port_costs_no_pod_its_own(
+    make_world: Callable[..., StickyWorld],
+) -> None:
+    """Somebody has moved a free address of the port a moment ago, and the operator asks for it."""
+    world = make_world(capacity={"addressesPerENI": 4, "minAvailable": 2})
+    world.start("other", "n1")
+    (address,) = world.start("web-0", "n1", **KEPT)
+    for _ in range(5):
+        world.step()
+    (found,) = (e.status.port for e in world.sim.enis() if e.spec.node_name == "n2")
+    assert found is not None
+    port, free = world.sim.cloud.ports[found.id], found.addresses[-1]
+    left = tuple(f for f in port.fixed_ips if f.address != free)
+    world.sim.cloud.ports[port.id] = replace(port, fixed_ips=left, revision=port.revision + 1)
+    world.take_elsewhere(free)
+    world.end("web-0")
+    world.create_pod("web-0", "n2", **KEPT)
+    assert world.retry("web-0", 100) == (address,)

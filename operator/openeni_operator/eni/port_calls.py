@@ -176,7 +176,7 @@ class PortCalls:
             tracker.resize_requested = None
             if not claimed:
                 tracker.refuse_resize(now, cause_of(error))
-            elif not isinstance(error, PASSING):
+            elif not isinstance(error, PASSING) and not _blames_another(error, port):
                 self.deps.claim_refusals.note(self.eni.name, claimed, cause_of(error))
             raise
         except Exception:
@@ -256,6 +256,12 @@ class PortCalls:
             tracker.reattachments -= anew
             tracker.attach_requested = attached_at
             raise
+
+
+def _blames_another(error: errors.CloudError, port: Port) -> bool:
+    """Return True if the error names an address that the port had, and lost to another port."""
+    words = {word.rstrip(".,") for word in error.message.split()}
+    return not words.isdisjoint(fixed.address for fixed in port.fixed_ips)
 
 
 def cause_of(error: errors.CloudError, attach_refusals: int = 0) -> Cause:

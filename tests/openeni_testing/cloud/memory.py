@@ -203,8 +203,8 @@ class MemoryCloud(FaultyCalls, Resources):
     def _replaced(self, port: Port, wanted: tuple[FixedIP, ...]) -> list[FixedIP]:
         """Return the fixed IPs of a PUT: any address is one that the port has, if it has one."""
         taken = {f for p in self.ports.values() if p.id != port.id for f in p.fixed_ips}
-        if taken & set(wanted):
-            raise ResourceConflictError("IP address already allocated.")
+        for fixed in taken & set(wanted):
+            raise ResourceConflictError(f"IP address {fixed.address} already allocated in subnet")
         found = [f for f in wanted if f.address]
         for subnet_id in {f.subnet_id for f in wanted}:
             more = sum(not f.address for f in wanted if f.subnet_id == subnet_id)
