@@ -92,10 +92,7 @@ def remove_duplicates(facts: Facts) -> Step | None:
 
 
 def keep_attached_duplicates(facts: Facts) -> Step | None:
-    """Two attached ports mean that Neutron hid one for long: pods may have addresses of both.
-
-    What others wait for leaves the recorded one.
-    """
+    """Two attached ports mean that Neutron hid one for long: pods may have addresses of both."""
     duplicates = sorted((p for p in facts.ports if p is not facts.port), key=lambda p: p.id)
     if not duplicates:
         return None
