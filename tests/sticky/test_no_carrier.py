@@ -169,3 +169,43 @@ def test_its_address_leaves_a_port_that_neutron_has_down_or_disabled(
     world.end("web-0")
     world.create_pod("web-0", "n2", **KEPT)
     assert world.retry("web-0", 300) == (address,)
+
+
+@pytest.mark.parametrize("gap", [1, 2])
+def test_it_is_on_a_port_again_although_the_next_link_goes_while_it_moves(
+    make_world: Make, gap: int
+) -> None:
+    world = make_world(capacity=TWO)
+    (address,) = world.start("web-0", "n1", **KEPT)
+    world.start("web-1", "n1", **KEPT)
+    datapath, lost = world.agents["n1"].datapath, NoCarrierError("NIC ens7 has no carrier")
+    datapath.eni_errors[eni_of(world, address)] = lost
+    world.end("web-0")
+    world.create_pod("web-0", "n1", **KEPT)
+    for _ in range(gap):
+        world.step()
+    datapath.eni_errors |= {e.name: lost for e in world.sim.enis() if e.spec.node_name == "n1"}
+    world.until(lambda: world.node_of(address) == "n1", "it is on a port", 10)
+    datapath.eni_errors.clear()
+    assert world.retry("web-0", 20) == (address,)
+
+
+def test_pods_that_wait_for_a_link_cost_the_api_server_nothing(
+    make_world: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world(capacity={"maxENIsPerNode": 1})
+    (address,) = world.start("web-0", "n1", **KEPT)
+    lose_carrier(world, address)
+    world.end("web-0")
+    world.create_pod("web-0", "n1", **KEPT)
+    world.step(5)
+    lists, listed = list[str](), world.sim.api.list
+
+    def noted(*asked: Any, **selectors: Any) -> Any:
+        lists.extend(s for s in map(str, selectors.values()) if s.startswith("spec.address"))
+        return listed(*asked, **selectors)
+
+    monkeypatch.setattr(world.sim.api, "list", noted)
+    for _ in range(30):
+        world.step(resync=False)
+    assert lists == []

@@ -19,7 +19,7 @@ from openeni_operator.claims import IN_PROGRESS
 from openeni_operator.cloud.unassignable import role_of
 from openeni_operator.podip.facts import PlacementFacts
 from openeni_operator.podip.plan import is_without_pod
-from openeni_operator.podip.target_eni import awaited_room, can_get, choose_eni, may_serve
+from openeni_operator.podip.target_eni import awaited_room, can_get, choose_eni, may_keep, may_serve
 
 # Others have got the address on its way: a pod that did not ask for it by name gets another one.
 LOST: Final = frozenset(
@@ -283,10 +283,12 @@ def _leave(
 
 
 def _arrive(facts: PlacementFacts, missing: list[str]) -> tuple[Cause, PodIPChange | None]:
-    """Have an ENI of the node get the addresses, which are on none."""
+    """Have an ENI of the node get the addresses, which are on none: they might be lost."""
     text, eni = ", ".join(missing), facts.current
+    cause, chosen = choose_eni(facts.on_node, facts.node, missing)
+    able = can_get if chosen is not None else may_keep
     if facts.podip.spec.eni_name:
-        if eni is None or eni not in facts.on_node or not can_get(eni, missing):
+        if eni is None or eni not in facts.on_node or not able(eni, missing):
             return Cause(Reason.WAITING_FOR_ADDRESS, f"{text} needs another ENI"), ClearENI()
         refused = [c for a in missing if (c := facts.refused(eni.name, a)) is not None]
         if refused:
@@ -294,5 +296,5 @@ def _arrive(facts: PlacementFacts, missing: list[str]) -> tuple[Cause, PodIPChan
             reason = Reason.ADDRESS_TAKEN if taken else Reason.WAITING_FOR_ADDRESS
             return Cause(reason, f"{text}: {refused[0].message}"), None
         return awaited_room(eni, facts.pool, text), None
-    cause, chosen = choose_eni(facts.on_node, facts.node, missing)
+    chosen = chosen or next((e for e in facts.on_node if may_keep(e, missing)), None)
     return cause, SetENI(chosen.name) if chosen is not None else None

@@ -43,9 +43,18 @@ def may_serve(eni: ENI) -> bool:
 
 def can_get(eni: ENI, addresses: list[str]) -> bool:
     """Return True if the ENI serves pods, has room, and is in the subnets of the addresses."""
+    return _is_usable(eni) and _has_place(eni, addresses)
+
+
+def may_keep(eni: ENI, addresses: list[str]) -> bool:
+    """Return True if the addresses are safe there, though the ENI serves no pods without a link."""
+    return eni.offers_addresses and not may_serve(eni) and _has_place(eni, addresses)
+
+
+def _has_place(eni: ENI, addresses: list[str]) -> bool:
     port = eni.status.port
     room = port is not None and in_fuller_family(port.addresses) < MOST_PODS
-    return room and _is_usable(eni) and _covers(eni, addresses)
+    return room and _covers(eni, addresses)
 
 
 def awaited_room(eni: ENI, pool: ENIPool | None, addresses: str) -> Cause:

@@ -85,18 +85,20 @@ class WatchedPodIPReconciler:
         waiter = self._find_waiter(podip, node_exists=missing is None)
         node = waiter.node if waiter is not None else spec.node_name
         on_node = tuple(e for e in deps.state.enis_on(node) if e.spec.pool_name == spec.pool_name)
+        eni = deps.state.eni(spec.eni_name) if spec.eni_name else None
+        asks = eni is None or may_serve(eni)  # else when it has left that one
         return PlacementFacts(
             podip,
             deps.state.pool(spec.pool_name),
             self._is_pool_gone(podip),
             {a: self._enis_with(a, spec.pool_name, on_node) for a in spec.addresses},
             on_node=on_node,
-            current=deps.state.eni(spec.eni_name) if spec.eni_name else None,
+            current=eni,
             waiter=waiter,
             node_gone=missing is not None and missing >= NODE_GRACE_PERIOD,
             node_exists=missing is None,
             retained_seconds=self._retained_times.of(podip, deps.now()),
-            rivals=self._rivals(podip) if waiter is not None or not spec.eni_name else {},
+            rivals=self._rivals(podip) if asks and (waiter or not spec.eni_name) else {},
             refused=deps.refusals.get,
         )
 
