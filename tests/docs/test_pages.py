@@ -74,6 +74,6 @@ def test_a_rule_shows_what_the_functions_return_that_it_calls() -> None:
     assert rules["finish_deletion"] == ({"RemoveFinalizer"}, {Reason.DELETING})
     assert rules["restore_tags"] == ({"TagPort"}, set())
     assert rules["keep_attached_duplicates"] == (
-        {"DetachPort", "DeletePort"},
+        {"DetachPort", "DeletePort", "ReleaseAddresses"},
         {Reason.DELETING, Reason.ATTACHED_ELSEWHERE, Reason.PORT_CHANGED},
     )
