@@ -75,5 +75,10 @@ def test_a_rule_shows_what_the_functions_return_that_it_calls() -> None:
     assert rules["restore_tags"] == ({"TagPort"}, set())
     assert rules["keep_attached_duplicates"] == (
         {"DetachPort", "DeletePort", "ReleaseAddresses"},
-        {Reason.DELETING, Reason.ATTACHED_ELSEWHERE, Reason.PORT_CHANGED},
+        {
+            Reason.DELETING,
+            Reason.ATTACHED_ELSEWHERE,
+            Reason.PORT_CHANGED,
+            Reason.OUTCOME_UNKNOWN,
+        },
     )
