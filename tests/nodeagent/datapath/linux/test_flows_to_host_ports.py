@@ -52,7 +52,8 @@ def test_the_kernel_lists_the_flows_to_a_few_ports_alone_and_those_of_udp_for_ma
     anyports, leads_to = f"anyports{family_of(own)}", joined(pod, 53)
     members = (Element(anyports, joined(Transport.UDP, port), leads_to) for port in ports)
     with Namespace("node") as node:
-        node.ip("link set lo up", f"addr add {own} dev lo")
+        at_once = "nodad" if ":" in own else ""
+        node.ip("link set lo up", f"addr add {own} dev lo {at_once}".strip())
         node.nft(TRACKED)
         node.run(open_flows, own, ports)
         node.run(conntrack.flush_to_host_ports, frozenset(members))
