@@ -23,10 +23,12 @@ class MountedFolders:
     def problem(self) -> str:
         """Return which folder is no longer the one at its path on the host; "" if all are."""
         for folder, source in self._sources.items():
-            if (present := _source_of_mount(folder)) != source:
+            # Before Linux 5.8 an unmount meanwhile may hide a line ("proc/mounts: add cursor").
+            found = [_source_of_mount(folder) for _ in range(2)]
+            if source not in found:
                 return (
                     f"{folder} was moved or removed on the node (the agent still has it, now "
-                    f"{present}): move it back, or delete the agent's pod, for which the present "
+                    f"{found[-1]}): move it back, or delete the agent's pod, for which the present "
                     "one is mounted"
                 )
         return ""

@@ -15,6 +15,7 @@ from openeni_nodeagent.cni import install
 from openeni_nodeagent.cni.build import BuildError, build
 from openeni_nodeagent.cni.configuration import CONFLIST
 from openeni_nodeagent.cni.install import HostFiles, InstallError
+from openeni_nodeagent.files import MountedFolders
 
 
 @pytest.fixture
@@ -247,3 +248,26 @@ def test_without_musl_the_error_says_what_to_install(
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BuildError, match="install musl-tools"):
         build(tmp_path / "openeni")
+
+
+def read_in_turn(monkeypatch: pytest.MonkeyPatch, texts: list[str]) -> None:
+    def read(_: Path) -> str:
+        return texts.pop(0)
+
+    monkeypatch.setattr(Path, "read_text", read)
+
+
+def test_a_mount_that_one_reading_of_them_has_missed_is_no_moved_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = f"36 35 98:0 /host {tmp_path} rw - ext4 /dev/root rw\n"
+    read_in_turn(monkeypatch, [line, "", line])
+    assert MountedFolders([tmp_path]).problem() == ""
+
+
+def test_a_folder_whose_mount_has_another_source_was_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = f"36 35 98:0 /host {tmp_path} rw - ext4 /dev/root rw\n"
+    read_in_turn(monkeypatch, [line, *[line.replace("/host", "/host.bak")] * 2])
+    assert "now /host.bak" in MountedFolders([tmp_path]).problem()
