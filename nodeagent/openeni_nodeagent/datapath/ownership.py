@@ -75,13 +75,20 @@ def of_interface(state: State, name: str, addresses: tuple[str, ...]) -> State:
 
 
 def of_pod(state: State, addresses: tuple[str, ...], host_link: str) -> State:
-    """Return the host's part of the pod with these addresses, connected to `host_link`."""
+    """Return the host's part of the pod with these addresses, connected to `host_link`.
+
+    With whatever addresses that has from others: it has none of its own.
+    """
     sources = set(map(host_cidr, addresses))
+    links = {i for i in state if isinstance(i, Link) and i.kind == VETH and i.name == host_link}
+    indexes = {link.index for link in links}
 
     def mine(item: Item) -> bool:
         match item:
             case Link():
-                return item.kind == VETH and item.name == host_link
+                return item in links
+            case Address():
+                return item.index in indexes
             case Route():
                 return item.table in names.TABLES_OF_PODS and item.destination in sources
             case Neighbour():
