@@ -3,7 +3,7 @@
 import contextlib
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -18,30 +18,35 @@ class MountedFolders:
     """
 
     def __init__(self, folders: Iterable[Path]) -> None:
-        self._sources = {folder: _source_of_mount(folder) for folder in folders}
+        self._sources = _sources_of_mounts(folders)
 
     def problem(self) -> str:
         """Return which folder is no longer the one at its path on the host; "" if all are."""
-        for folder, source in self._sources.items():
-            # Before Linux 5.8 an unmount meanwhile may hide a line ("proc/mounts: add cursor").
-            found = [_source_of_mount(folder) for _ in range(2)]
-            if source not in found:
-                return (
-                    f"{folder} was moved or removed on the node (the agent still has it, now "
-                    f"{found[-1]}): move it back, or delete the agent's pod, for which the present "
-                    "one is mounted"
-                )
+        # Before Linux 5.8 an unmount meanwhile may hide a line ("proc/mounts: add cursor").
+        moved = self._moved(self._moved(self._sources))
+        for folder, present in moved.items():
+            return (
+                f"{folder} was moved or removed on the node (the agent still has it, now "
+                f"{present}): move it back, or delete the agent's pod, for which the present "
+                "one is mounted"
+            )
         return ""
 
+    def _moved(self, folders: Collection[Path]) -> dict[Path, str]:
+        """Return the present sources of those folders that have another one than before."""
+        present = _sources_of_mounts(folders) if folders else {}
+        return {f: source for f, source in present.items() if source != self._sources[f]}
 
-def _source_of_mount(folder: Path) -> str:
-    """Return where the folder that is mounted here is in its filesystem; "" if none is.
+
+def _sources_of_mounts(folders: Iterable[Path]) -> dict[Path, str]:
+    """Return where the folders that are mounted here are in their filesystems; "" if one is not.
 
     After a move it has its new path here; one that was removed is `//deleted`
     (proc_pid_mountinfo(5), seq_dentry).
     """
     mounts = [line.split() for line in _MOUNTS.read_text().splitlines()]
-    return next((m[3] for m in reversed(mounts) if m[4] == str(folder)), "")
+    sources = {mount[4]: mount[3] for mount in mounts}  # of several at one path the last one's
+    return {folder: sources.get(str(folder), "") for folder in folders}
 
 
 def write_atomically(target: Path, content: bytes, mode: int) -> bool:
