@@ -7,8 +7,15 @@ from typing import Any
 import pytest
 
 from openeni_nodeagent.attachments import granter
+from openeni_nodeagent.enis import link_reports
 from openeni_nodeagent.grants import grants, requests
 from openeni_testing.sticky.world import StickyWorld
+
+
+@pytest.fixture
+def carrier_is_lost_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the loss of a carrier reported at once: its time is not the world's."""
+    monkeypatch.setattr(link_reports, "CARRIER_LOST_SECONDS", 0.0)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from openeni_crds.conditions import Reason, Type
-from openeni_crds.names import ENIS, PODS
+from openeni_crds.names import ENIS
 from openeni_testing.sticky.world import COOL_DOWN, KEPT, StickyWorld, Wish
 
 Make = Callable[..., StickyWorld]
@@ -90,8 +90,7 @@ def test_a_rolling_restart_empties_it(make_world: Make) -> None:
 def test_a_pod_that_has_its_address_and_is_still_pending_keeps_it(make_world: Make) -> None:
     world = make_world()
     (address,) = world.start("web-0", "n1", **KEPT)
-    pending = [{"op": "replace", "path": "/status/phase", "value": "Pending"}]
-    world.sim.api.patch(PODS, "web-0", "default", operations=pending, subresource="status")
+    world.set_phase("web-0", "Pending")
     world.step()
     before = world.podip("web-0")
     world.sim.api.delete(ENIS, eni_of(world, address))

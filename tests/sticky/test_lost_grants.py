@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from openeni_crds.names import ENIS, PODS
+from openeni_crds.names import ENIS
 from openeni_nodeagent.cni.protocol import Command, Config, Request
 from openeni_testing.agent.direct_call import handle_directly
 from openeni_testing.sticky.world import KEPT, StickyWorld, Wish
@@ -51,11 +51,6 @@ def is_gone(world: StickyWorld, address: str) -> bool:
     return not any(port and address in port.addresses for port in ports)
 
 
-def show_phase(world: StickyWorld, phase: str) -> None:
-    change = [{"op": "add", "path": "/status/phase", "value": phase}]
-    world.sim.api.patch(PODS, "a", "default", operations=change, subresource="status")
-
-
 @pytest.mark.parametrize("phase", ["Running", "Pending"])
 @pytest.mark.parametrize(("wish", "most"), [(PLAIN, 1), (PLAIN, 2), (KEPT, 2)])
 def test_a_pod_and_an_eni_that_is_deleted_do_not_wait_for_each_other(
@@ -70,7 +65,7 @@ def test_a_pod_and_an_eni_that_is_deleted_do_not_wait_for_each_other(
     for _ in range(60):
         world.step()
     reboot(world, "n1")
-    show_phase(world, phase)
+    world.set_phase("a", phase)
     assert world.retry("a", LONG)
 
 
@@ -90,7 +85,7 @@ def test_a_pod_that_keeps_its_address_has_it_again_wherever_it_has_gone(
     for _ in range(5):
         world.step()
     forget(world, "n1")
-    show_phase(world, phase)
+    world.set_phase("a", phase)
     for _ in range(3):
         world.step()
     lose(world)

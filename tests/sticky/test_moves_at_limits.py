@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from openeni_crds.names import ENIPOOLS, ENIS, PODS
+from openeni_crds.names import ENIPOOLS, ENIS
 from openeni_nodeagent.cni.protocol import CNIError
 from openeni_testing.sticky.world import KEPT, StickyWorld
 
@@ -73,8 +73,7 @@ def test_of_a_node(make_world: Make, most: int, phase: str) -> None:
     world = make_world(capacity={**SIZES, "maxAddressesPerNode": most})
     address = delete_eni(world)
     world.end_sandbox("web-0")
-    change = [{"op": "replace", "path": "/status/phase", "value": phase}]
-    world.sim.api.patch(PODS, "web-0", "default", operations=change, subresource="status")
+    world.set_phase("web-0", phase)
     assert world.retry("web-0", 60) == (address,)
 
 

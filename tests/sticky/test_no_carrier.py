@@ -7,20 +7,14 @@ from typing import Any
 import pytest
 
 from openeni_crds.conditions import Reason
-from openeni_crds.names import ENIPOOLS, PODS
+from openeni_crds.names import ENIPOOLS
 from openeni_nodeagent.datapath_api import NoCarrierError
-from openeni_nodeagent.enis import link_reports
 from openeni_testing.sticky.world import KEPT, StickyWorld, Wish
 
+pytestmark = pytest.mark.usefixtures("carrier_is_lost_at_once")
 Make = Callable[..., StickyWorld]
 BY_NAME = Wish(sticky="1h", address="10.98.0.77")
 TWO = {"addressesPerENI": 4, "minAvailable": 4, "maxENIsPerNode": 3}  # ENIs of each node
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the loss reported at once: its time is not the world's."""
-    monkeypatch.setattr(link_reports, "CARRIER_LOST_SECONDS", 0.0)
 
 
 def eni_of(world: StickyWorld, address: str) -> str:
@@ -60,8 +54,7 @@ def test_a_pod_whose_sandbox_is_restarted_takes_its_address_along(
 ) -> None:
     world = make_world(capacity=TWO)
     (address,) = world.start("web-0", "n1", **KEPT)
-    change = [{"op": "replace", "path": "/status/phase", "value": phase}]
-    world.sim.api.patch(PODS, "web-0", "default", operations=change, subresource="status")
+    world.set_phase("web-0", phase)
     if first == "the carrier":
         lost = lose_carrier(world, address)
         world.end_sandbox("web-0")
@@ -126,8 +119,7 @@ def test_a_pod_that_runs_keeps_its_eni(make_world: Make) -> None:
     """Also if it is still Pending, as other containers of it have not started yet."""
     world = make_world(capacity=TWO)
     (address,) = world.start("web-0", "n1", **KEPT)
-    pending = [{"op": "replace", "path": "/status/phase", "value": "Pending"}]
-    world.sim.api.patch(PODS, "web-0", "default", operations=pending, subresource="status")
+    world.set_phase("web-0", "Pending")
     lost = lose_carrier(world, address)
     for _ in range(20):
         world.step()

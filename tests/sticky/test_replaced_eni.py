@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from openeni_crds.conditions import Type, is_true
-from openeni_crds.names import ENIS, PODS
+from openeni_crds.names import ENIS
 from openeni_operator.cloud.api import FixedIP
 from openeni_testing.sticky.world import KEPT, StickyWorld
 
@@ -70,8 +70,7 @@ def test_a_pod_whose_sandbox_is_restarted_takes_its_address_along(
 ) -> None:
     eni, address = broken
     world.end_sandbox("web-0")
-    change = [{"op": "replace", "path": "/status/phase", "value": phase}]
-    world.sim.api.patch(PODS, "web-0", "default", operations=change, subresource="status")
+    world.set_phase("web-0", phase)
     assert world.retry("web-0", 60) == (address,)
     assert eni_of(world, address) not in {"", eni}
 

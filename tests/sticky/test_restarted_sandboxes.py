@@ -15,17 +15,12 @@ BY_NAME = Wish(address="10.98.0.77")
 BOTH = Wish(sticky="1h", address="10.98.0.77")
 
 
-def set_phase(world: StickyWorld, name: str, phase: str) -> None:
-    change = [{"op": "replace", "path": "/status/phase", "value": phase}]
-    world.sim.api.patch(PODS, name, "default", operations=change, subresource="status")
-
-
 @pytest.mark.parametrize("phase", ["Pending", "Running"])
 def test_an_address_by_name_that_has_left_its_node_comes_back(make_world: Make, phase: str) -> None:
     world = make_world()
     (address,) = world.start("db", "n1", **BY_NAME)
     world.end_sandbox("db")
-    set_phase(world, "db", phase)
+    world.set_phase("db", phase)
     world.lose_port(address)
     assert world.retry("db", 120) == (address,)
 
@@ -41,7 +36,7 @@ def test_on_a_node_that_may_hold_no_more_it_takes_the_place_of_a_free_one(
     world.end("db")
     (address,) = world.start("db", "n1", **wish)
     world.end_sandbox("db")
-    set_phase(world, "db", phase)
+    world.set_phase("db", phase)
     world.lose_port(address)
     assert world.retry("db", 120) == (address,)
 
@@ -84,7 +79,7 @@ def test_a_pod_whose_kept_address_others_have_gets_another_one(
     world.until(lambda: world.reason("web-0", Type.ADDRESS_LOST) == "PortLost", "it is told")
     world.broken.clear()  # the loss itself
     world.end_sandbox("web-0")
-    set_phase(world, "web-0", phase)
+    world.set_phase("web-0", phase)
     assert world.retry("web-0", 200) != (address,)
     assert world.reason("web-0", Type.READY) == Reason.READY
 
@@ -104,9 +99,9 @@ def test_what_others_have_is_kept_for_a_pod_that_is_away(make_world: Make) -> No
 def test_placed_says_so_if_what_is_kept_for_a_pod_that_is_away_is_lost(make_world: Make) -> None:
     world = make_world()
     (address,) = world.start("web-0", "n1", **KEPT)
-    set_phase(world, "web-0", "Pending")  # for a moment after its ADD
+    world.set_phase("web-0", "Pending")  # for a moment after its ADD
     world.until(lambda: world.reason("web-0") == Reason.PLACED, "it is there")
-    set_phase(world, "web-0", "Running")
+    world.set_phase("web-0", "Running")
     world.end("web-0")
     world.lose_port(address)
     foreign = world.take_elsewhere(address)

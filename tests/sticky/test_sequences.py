@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
-from openeni_nodeagent.enis import link_reports
 from openeni_testing.sticky.sequence import Sequence
 from openeni_testing.sticky.world import StickyWorld
 
+pytestmark = pytest.mark.usefixtures("carrier_is_lost_at_once")
 Make = Callable[..., StickyWorld]
 EVENTS = 25
 
@@ -26,11 +26,6 @@ def play(make_world: Make, seed: int) -> None:
         sequence.play(EVENTS)
     finally:
         print(f"seed {seed}, {capacity}", *sequence.log, sep="\n")  # noqa: T201
-
-
-@pytest.fixture(autouse=True)
-def carrier(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link_reports, "CARRIER_LOST_SECONDS", 0.0)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -11,11 +11,11 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
-from openeni_crds.conditions import Reason
 from openeni_crds.eni import ENI
 from openeni_crds.names import ENIPOOLS, ENIS, PODIPS, PODS
 from openeni_nodeagent.cni.protocol import CNIError
 from openeni_nodeagent.datapath_api import NoCarrierError
+from openeni_operator.claims import LIMITS
 from openeni_testing.sticky.world import KEPT, StickyWorld, Wish
 
 KEPT_PODS: Final = ("web-0", "web-1", "web-2")
@@ -24,7 +24,6 @@ MORE_NODES: Final = ("n3", "n4")
 SECONDS: Final = (0, 1, 1, 2, 3, 5, 10, 30, 70)  # that pass after an event
 HEALED_WITHIN: Final = 700
 AT_REST: Final = 30  # seconds in which nobody writes
-LIMITS: Final = frozenset({Reason.POOL_LIMIT, Reason.NODE_LIMIT})
 
 
 class Sequence:
@@ -38,7 +37,6 @@ class Sequence:
         self.waiting = set[str]()
         self.kept = dict[str, str]()  # by name, as soon as their PodIP says so
         self.may_be_lost = set[str]()  # of these
-        self.away = set[str]()  # nodes without an agent
         self.more_nodes = list(MORE_NODES)
 
     def play(self, events: int) -> None:
@@ -90,9 +88,7 @@ class Sequence:
         if name := self._any(running):
             self._note(f"the sandbox of {name} ends")
             self.world.end_sandbox(name)
-            phase = self.random.choice(["Pending", "Running"])
-            change = [{"op": "replace", "path": "/status/phase", "value": phase}]
-            self.world.sim.api.patch(PODS, name, "default", operations=change, subresource="status")
+            self.world.set_phase(name, self.random.choice(["Pending", "Running"]))
             self.waiting.add(name)
 
     def lose_or_find_carrier(self) -> None:
@@ -128,13 +124,12 @@ class Sequence:
 
     def stop_or_start_agent(self) -> None:
         node = self._node()
-        if self.away:
-            self._note(f"the agents of {self.away} start")
-            self.away.clear()
+        if self.world.stopped:
+            self._note(f"the agents of {self.world.stopped} start")
+            self.world.stopped.clear()
         else:
             self._note(f"the agent of {node} stops")
-            self.away.add(node)
-        self.world.stopped = frozenset(self.away)
+            self.world.stopped.add(node)
 
     def limit(self) -> None:
         """The pool may hold no more than it does, or any number again."""
@@ -168,14 +163,12 @@ class Sequence:
                 self.world.sim.api.delete(PODS, name, "default")
                 del self.nodes_of[name]
                 self.waiting.discard(name)
-            self.away.discard(node)
-            self.world.stopped = frozenset(self.away)
+            self.world.stopped.discard(node)
             self.world.remove_node(node)
 
     def mend(self) -> None:
         self._note("all is mended")
-        self.away.clear()
-        self.world.stopped = frozenset()
+        self.world.stopped.clear()
         for agent in self.world.agents.values():
             agent.datapath.eni_error = None
         ports = self.world.sim.cloud.ports
@@ -226,7 +219,7 @@ class Sequence:
         self.world.sim.api.patch(ENIPOOLS, "pods", operations=change)
 
     def _of_stopped_agents(self) -> set[str]:
-        return {name for name, node in self.nodes_of.items() if node in self.away}
+        return {name for name, node in self.nodes_of.items() if node in self.world.stopped}
 
     def _node(self) -> str:
         return self.random.choice(sorted(self.world.agents))

@@ -48,7 +48,7 @@ class StickyWorld:
     dual_stack: bool = False
     capacity: dict[str, Any] = field(default_factory=dict[str, Any])
     broken: list[str] = field(default_factory=list[str])  # invariants, by the call after which
-    stopped: frozenset[str] = frozenset()  # nodes whose agents do not run
+    stopped: set[str] = field(default_factory=set[str])  # nodes whose agents do not run
 
     def __post_init__(self) -> None:
         self.sim = Simulation(nodes=len(NODES), dual_stack=self.dual_stack)
@@ -119,12 +119,9 @@ class StickyWorld:
 
     def free(self, node: str) -> int:
         """Return how many addresses any pod of the node may get."""
-        counts = [
-            agent.grants.acknowledge(eni.name)
-            for agent in [self.agents[node]]
-            for eni in agent.caches.enis.all()
-        ]
-        return sum(found[1].available for found in counts if found is not None)
+        grants, enis = self.agents[node].grants, self.agents[node].caches.enis.all()
+        answers = (grants.acknowledge(eni.name) for eni in enis)
+        return sum(found[1].available for found in answers if found is not None)
 
     def create_pod(self, name: str, node: str, **wish: Unpack[Wish]) -> str:
         """Bind a pod to a node; return its UID."""
@@ -157,10 +154,14 @@ class StickyWorld:
             Command.ADD, container, "eth0", netns, uid, "default", name, Config(VERSION)
         )
         result = json.loads(handle_directly(agent.commands, request))
-        running = [{"op": "add", "path": "/status/phase", "value": "Running"}]
-        self.sim.api.patch(names.PODS, name, "default", operations=running, subresource="status")
+        self.set_phase(name, "Running")
         self.check(f"ADD of {name}")
         return tuple(ip["address"].partition("/")[0] for ip in result["ips"])
+
+    def set_phase(self, name: str, phase: str) -> None:
+        """Have kubelet report the pod's phase."""
+        change = [{"op": "add", "path": "/status/phase", "value": phase}]
+        self.sim.api.patch(names.PODS, name, "default", operations=change, subresource="status")
 
     def start(
         self, name: str, node: str, seconds: int = POLLS, **wish: Unpack[Wish]
@@ -250,8 +251,7 @@ class StickyWorld:
         return ""
 
     def is_on_a_port(self, address: str) -> bool:
-        ports = self.sim.cloud.ports.values()
-        return any(fixed.address == address for port in ports for fixed in port.fixed_ips)
+        return any(f.address == address for p in self.sim.cloud.ports.values() for f in p.fixed_ips)
 
     def take_elsewhere(self, address: str) -> str:
         """Give the address to a port that is not openeni's; return its ID."""

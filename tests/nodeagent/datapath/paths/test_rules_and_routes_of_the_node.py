@@ -28,6 +28,12 @@ def move_local(bench: ReachedPod, family: int) -> None:
         bench.node.namespace.program("ip", f"-{family}", "rule", *words.split())
 
 
+def forget_neighbours(bench: ReachedPod) -> None:
+    """Have the network ask for the pods' MAC addresses again."""
+    for namespace in (bench.remote, bench.network.fabric):
+        namespace.ip("neigh flush all")
+
+
 @pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize("bench", BY_THE_STACK, indirect=True)
 def test_an_eni_whose_pods_do_not_find_their_node_is_refused_until_they_do(
@@ -71,8 +77,7 @@ def test_an_eni_whose_subnet_the_node_rejects_is_refused_until_it_does_not(
         bench.add("second", SECOND)
     node.ip("route add 10.98.0.0/24 via 10.99.0.1")
     assert bench.node.look(into=True).errors == {}
-    for namespace in (bench.remote, bench.network.fabric):
-        namespace.ip("neigh flush all")
+    forget_neighbours(bench)
     bench.add("second", SECOND)
     bench.assert_connected()
 
@@ -83,8 +88,7 @@ def test_pods_that_answer_for_themselves_are_reached_whatever_the_node_rejects(
 ) -> None:
     bench.node.namespace.ip("route add blackhole 10.0.0.0/8")
     assert bench.node.look(into=True).errors == {}
-    for namespace in (bench.remote, bench.network.fabric):
-        namespace.ip("neigh flush all")
+    forget_neighbours(bench)
     assert bench.remote.ask(ADDRESSES[0], 80) is not None
     bench.assert_connected()
 
