@@ -29,6 +29,7 @@ NO_CHANGE: Final = "-"
 KERNEL_FILE: Final = "kernel.json"
 SHORT_WAITS: Final = {  # seconds, by module
     "looks.datapath_reconciler": {"LOOK_PERIOD_SECONDS": 2.0, "SOON_SECONDS": 0.3},
+    "enis.link_reports": {"CARRIER_LOST_SECONDS": 1.0},
     "grant_events": {"SOON_SECONDS": 0.3},
     "attachments.del_queue": {"REPLAY_PERIOD_SECONDS": 0.5},
 }

@@ -46,6 +46,9 @@ class Namespace:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name, initializer=_leave)
         self.thread_id = self.run(threading.get_native_id)  # as `ip link ... netns` wants it
         self._descriptor = self.run(_open_own)
+        self.path = (
+            f"/proc/{os.getpid()}/fd/{self._descriptor}"  # as a runtime hands it to a plugin
+        )
         self.run(_set_loopback_up)
         self.sysctl("net/ipv4/ping_group_range", "0 0")
         # Duplicate address detection of a new link's own address would delay every test by 2 s.
@@ -57,21 +60,19 @@ class Namespace:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @property
-    def path(self) -> str:
-        """As a runtime hands it to a CNI plugin."""
-        return f"/proc/{os.getpid()}/fd/{self._descriptor}"
+    def lose_path(self) -> None:
+        """Have `path` lead nowhere, and all else go on."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
     def close(self) -> None:
-        if self._descriptor < 0:
-            return
         for server in self._servers:
             with suppress(OSError):  # a datagram socket has no peer to tell
                 server.shutdown(socket.SHUT_RDWR)
             server.close()
         self._thread.shutdown()
-        os.close(self._descriptor)
-        self._descriptor = -1
+        self.lose_path()
 
     def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `work` in the namespace; threads and programs that it starts are in there too."""

@@ -108,3 +108,4 @@ OBJECTS: Final[tuple[Callable[[Namespace, str], list[Command]], ...]] = (
     links,
     filters,
 )
+IN_PODS: Final = (routes, neighbours, addresses)  # the pod's interface is its NIC

@@ -10,6 +10,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -36,6 +37,16 @@ LOG_SHOWN: Final = 20_000  # characters of the agents' log
 LAST_FAILURES: Final = 3  # of ADDs, which are shown
 NODE: Final = ("10.99.0.11", "fd99::11")
 GATEWAYS: Final = (neutron.GATEWAY, neutron.GATEWAY_6)
+PROGRAM_SECONDS: Final = 60
+
+
+@dataclass(frozen=True)
+class Lasting:
+    """What others have done to a node, and the agent leaves to them."""
+
+    lasts: Callable[[], bool]  # something else may have ended it
+    is_named: Callable[[], bool]  # by a condition that is not True, if it has to be
+    take_back: Callable[[], None]
 
 
 class SufferingNode:
@@ -51,6 +62,7 @@ class SufferingNode:
         self.network, self.space = network, space
         self.kubelet = Kubelet(host, Namespace, COOL_DOWN)
         self.bare: list[str] = []  # its fingerprint without pods
+        self.lasting: list[Lasting] = []
         self._plugged = 0
         primary = Port("node", "fa:16:3e:99:00:11", NODE)
         network.plug(space, "eth0", primary, bridge="br-nodes")
@@ -71,15 +83,26 @@ class SufferingNode:
         self.port = Port("pods-0", node_objects.mac(0), addresses)
         self.plug()
 
+    @property
+    def is_plugged(self) -> bool:
+        return self.port.device in self.network.fabric.links()
+
+    def unplug(self) -> None:
+        if self.is_plugged:
+            self.network.unplug(self.port)
+
     def plug(self) -> None:
-        """Plug the ENI in, under a name that it has not had."""
+        """Plug the ENI in, if it is not, under a name that it has not had."""
+        if self.is_plugged:
+            return
         self._plugged += 1
         self.network.plug(self.space, f"ens{self._plugged}", self.port)
         if self.datapath.ipvlan_mode is IPVlanMode.L3:
             self.network.answer_arp(self.port)
 
     def nic(self) -> str:
-        """Return the name that the ENI's NIC has now."""
+        """Return the name that the ENI's NIC has now. It is plugged in if it was not."""
+        self.plug()
         listed = json.loads(self.space.program("ip", "-j", "-d", "link", "show"))
         (name,) = (
             link["ifname"]
@@ -88,6 +111,17 @@ class SufferingNode:
             and link.get("linkinfo", {}).get("info_kind") != "ipvlan"
         )
         return str(name)
+
+    def rename(self, name: str) -> None:
+        """Give the ENI's NIC another name, as long as it is down."""
+        nic = self.nic()
+        self.attempt("ip", "link", "set", nic, "down")
+        self.attempt("ip", "link", "set", nic, "name", name)
+
+    def attempt(self, *command: str) -> None:
+        """Run a program that may find what it changes no more: the agent works meanwhile."""
+        how = {"capture_output": True, "timeout": PROGRAM_SECONDS, "check": False}
+        self.space.run(partial(subprocess.run, command, **how))
 
     def start_agents(self, agents: Agents) -> None:
         self._agents = agents
@@ -98,6 +132,10 @@ class SufferingNode:
         if self._agent is None:
             assert self._agents is not None
             self._agent = self._agents.start_agent(settings)
+
+    @property
+    def has_agent(self) -> bool:
+        return self._agent is not None
 
     def end_agent(self, number: signal.Signals = signal.SIGKILL) -> None:
         """End the agent, if it runs, and wait until it is gone."""
@@ -119,10 +157,19 @@ class SufferingNode:
     def end_outage(self) -> None:
         self.host.store.set_outage(outage=False)
 
+    def end_lasting(self) -> None:
+        """Take back what lasts, once a condition has named it."""
+        for one in reversed(self.lasting):
+            if one.lasts():
+                wait_for(one.is_named, f"a condition names {one.take_back}", SETTLE_SECONDS)
+            one.take_back()
+        self.lasting.clear()
+
     def settle(self) -> None:
         """Wait until everybody agrees: kubelet, kernel, journal and API; then send packets."""
         self.end_outage()
         self.start_agent()
+        self.end_lasting()
         wait_for(self._is_idle, "every pod has an address", SETTLE_SECONDS)
         wait_for(partial(_none, self.unsettled), "observed = planned", SETTLE_SECONDS)
         assert self._unreachable() == []

@@ -25,6 +25,12 @@ _NIC: Final = re.compile(
 )
 _TAIL: Final = re.compile(r" (error -?\d+|pref medium|linkdown|dead|\[detached\])")
 FAMILIES: Final = ("-4", "-6")
+SYSCTLS: Final = (  # of a NIC, which openeni has an opinion of
+    *(f"net/ipv4/conf/{{}}/{name}" for name in ("forwarding", "rp_filter", "accept_local")),
+    *(f"net/ipv4/conf/{{}}/{name}" for name in ("proxy_arp", "arp_ignore")),
+    *(f"net/ipv6/conf/{{}}/{name}" for name in ("forwarding", "proxy_ndp", "accept_ra")),
+    "net/ipv6/conf/{}/disable_ipv6",
+)
 
 
 def owners_in_journal(path: Path) -> tuple[Owners, list[str]]:
@@ -118,6 +124,9 @@ def fingerprint(space: Namespace, nic: str) -> list[str]:
         lines += space.program(*permanent.split()).splitlines()
         address = f"ip {family} -o addr show scope global dev {nic}"
         lines += [line.partition(nic)[2] for line in space.program(*address.split()).splitlines()]
+    (link,) = json.loads(space.program("ip", "-j", "link", "show", "dev", nic))
+    lines.append(f"mtu {link['mtu']} {sorted(link['flags'])}")
+    lines += [f"{path} {space.sysctl(path.format(nic))}" for path in SYSCTLS]
     lines += pod_links(space)
     lines += space.program("nft", "-s", "list", "ruleset").splitlines()
     return sorted({_plain(line.replace(nic, "NIC")) for line in lines} - {"", "}"})

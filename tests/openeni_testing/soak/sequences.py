@@ -6,19 +6,22 @@ a sequence as well: a failure is made smaller by hand with OPENENI_STEPS.
 
 import random
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from openeni_testing.soak.kernel_objects import OBJECTS
+from openeni_testing.network.netns import Namespace
+from openeni_testing.soak.damages import DAMAGES
+from openeni_testing.soak.kernel_objects import IN_PODS, OBJECTS
+from openeni_testing.soak.lasting import LASTING
 from openeni_testing.soak.node import MOST_PODS, SufferingNode
+from openeni_testing.waiting import wait_for
 
 FEWEST_STEPS, MOST_STEPS = 3, 9
 LONGEST_PAUSE: Final = 0.15  # seconds, between two steps
+POD_INTERFACE: Final = "eth0"
 CALL_SECONDS: Final = 0.02  # that most calls of the executable take
-PROGRAM_SECONDS: Final = 60
 
 
 @dataclass(frozen=True)
@@ -73,32 +76,75 @@ def delete_object(node: SufferingNode, dice: random.Random) -> None:
     """It may be gone already: the agent works meanwhile."""
     find = dice.choice(OBJECTS)
     if found := sorted(find(node.space, node.nic())):
-        _try(node, *dice.choice(found))
+        node.attempt(*dice.choice(found))
+
+
+def delete_in_pod(node: SufferingNode, dice: random.Random) -> None:
+    """What is done there is the pod's own loss, until an agent that starts looks into all."""
+    spaces = (sandbox.space for sandbox in node.kubelet.running())
+    connected = [s for s in spaces if isinstance(s, Namespace) and POD_INTERFACE in s.links()]
+    if connected:
+        space = dice.choice(connected)
+        if found := sorted(dice.choice(IN_PODS)(space, POD_INTERFACE)):
+            space.program(*dice.choice(found))
+        node.end_agent()
+        node.start_agent()
+
+
+def damage(node: SufferingNode, dice: random.Random) -> None:
+    """Change something of openeni's, or add something to it."""
+    find = dice.choice(DAMAGES)
+    if found := sorted(find(node.space, node.nic())):
+        node.attempt(*dice.choice(found))
+
+
+def leave_lasting(node: SufferingNode, dice: random.Random) -> None:
+    if lasting := dice.choice(LASTING)(node, dice):
+        node.lasting.append(lasting)
+
+
+def take_back(node: SufferingNode, dice: random.Random) -> None:
+    """What lasts may end before a condition has named it."""
+    if node.lasting:
+        node.lasting.pop(dice.randrange(len(node.lasting))).take_back()
+
+
+def remove_journal(node: SufferingNode, dice: random.Random) -> None:
+    """The agent writes it anew with its next record. One that is killed before has lost it."""
+    node.end_outage()
+    pods = [pod for pod in node.kubelet.pods.values() if pod.wanted and pod.ready]
+    if not pods or not node.has_agent:
+        return
+    pod = dice.choice(pods)
+    assert pod.ready is not None
+    node.kubelet.check(pod.ready)  # an agent that answers has opened it
+    journal = node.host.settings.journal
+    journal.unlink()
+    node.kubelet.delete_pod(pod)
+    wait_for(journal.exists, "the journal is written anew")
 
 
 def wipe_rules(node: SufferingNode, dice: random.Random) -> None:
     for family in dice.choice((("-4",), ("-6",), ("-4", "-6"))):
-        _try(node, *f"ip {family} rule flush protocol 94".split())
+        node.attempt(*f"ip {family} rule flush protocol 94".split())
 
 
 def wipe_filters(node: SufferingNode, _: random.Random) -> None:
-    _try(node, "nft", "flush ruleset")
+    node.attempt("nft", "flush ruleset")
 
 
 def rename(node: SufferingNode, dice: random.Random) -> None:
-    nic, name = node.nic(), f"eth{dice.randrange(10, 10**6)}"
-    _try(node, "ip", "link", "set", nic, "down")
-    _try(node, "ip", "link", "set", nic, "name", name)
+    node.rename(f"eth{dice.randrange(10, 10**6)}")
 
 
 def flap(node: SufferingNode, _: random.Random) -> None:
     nic = node.nic()
-    _try(node, "ip", "link", "set", nic, "down")
-    _try(node, "ip", "link", "set", nic, "up")
+    node.attempt("ip", "link", "set", nic, "down")
+    node.attempt("ip", "link", "set", nic, "up")
 
 
 def plug_again(node: SufferingNode, _: random.Random) -> None:
-    node.network.unplug(node.port)
+    node.unplug()
     node.plug()
 
 
@@ -117,6 +163,11 @@ ACTIONS: Final[dict[str, tuple[Action, int]]] = {
         (kill_agent, 3),
         (kill_executable, 3),
         (delete_object, 6),
+        (delete_in_pod, 2),
+        (damage, 8),
+        (leave_lasting, 4),
+        (take_back, 2),
+        (remove_journal, 1),
         (wipe_rules, 1),
         (wipe_filters, 1),
         (rename, 1),
@@ -151,9 +202,3 @@ def play(node: SufferingNode, steps: tuple[Step, ...]) -> None:
         node.kubelet.advance()
     node.settle()
     node.settle_bare()
-
-
-def _try(node: SufferingNode, *command: str) -> None:
-    node.space.run(
-        subprocess.run, command, capture_output=True, timeout=PROGRAM_SECONDS, check=False
-    )
