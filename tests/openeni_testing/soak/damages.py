@@ -20,7 +20,10 @@ ROUTES: Final = (
     ("-6", "default"),
     ("-6", "2001:db8:1::/64"),
 )
-MTUS: Final = ("1000", "1280", "9000")  # below the first one that IPv6 needs, at it, and above
+# The kernel removes IPv6 from a link with the first one. With the next higher MTU it is back, and
+# announces an address of the kernel's own before anybody can forbid that.
+MTU_WITHOUT_IPV6: Final = "1000"
+MTUS: Final = (MTU_WITHOUT_IPV6, "1280", "9000")
 SWITCHES: Final = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
 
 

@@ -63,6 +63,7 @@ class SufferingNode:
         self.kubelet = Kubelet(host, Namespace, COOL_DOWN)
         self.bare: list[str] = []  # its fingerprint without pods
         self.lasting: list[Lasting] = []
+        self.has_lost_ipv6 = False  # a link of openeni's, whose MTU somebody has changed
         self._plugged = 0
         primary = Port("node", "fa:16:3e:99:00:11", NODE)
         network.plug(space, "eth0", primary, bridge="br-nodes")
@@ -174,7 +175,7 @@ class SufferingNode:
         wait_for(partial(_none, self.unsettled), "observed = planned", SETTLE_SECONDS)
         assert self._unreachable() == []
         assert self.kubelet.problems == []
-        assert self.network.dropped() == {}
+        assert self.has_lost_ipv6 or self.network.dropped() == {}
 
     def _is_idle(self) -> bool:
         assert self.kubelet.is_idle(), "\n".join(self.kubelet.failures[-LAST_FAILURES:])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from openeni_testing.network.netns import Namespace
-from openeni_testing.soak.damages import DAMAGES
+from openeni_testing.soak.damages import DAMAGES, MTU_WITHOUT_IPV6
 from openeni_testing.soak.kernel_objects import IN_PODS, OBJECTS
 from openeni_testing.soak.lasting import LASTING
 from openeni_testing.soak.node import MOST_PODS, SufferingNode
@@ -95,7 +95,9 @@ def damage(node: SufferingNode, dice: random.Random) -> None:
     """Change something of openeni's, or add something to it."""
     find = dice.choice(DAMAGES)
     if found := sorted(find(node.space, node.nic())):
-        node.attempt(*dice.choice(found))
+        command = dice.choice(found)
+        node.attempt(*command)
+        node.has_lost_ipv6 |= MTU_WITHOUT_IPV6 in command
 
 
 def leave_lasting(node: SufferingNode, dice: random.Random) -> None:
@@ -202,3 +204,6 @@ def play(node: SufferingNode, steps: tuple[Step, ...]) -> None:
         node.kubelet.advance()
     node.settle()
     node.settle_bare()
+    if node.has_lost_ipv6:
+        node.network.forget_dropped()
+        node.has_lost_ipv6 = False
