@@ -10,10 +10,11 @@ from typing import Final
 from openeni_crds import names
 from openeni_testing.network.netns import Namespace
 from openeni_testing.soak.kernel_objects import Command
-from openeni_testing.soak.observer import SYSCTLS
+from openeni_testing.soak.observer import FAMILIES, SYSCTLS
 
 # Of documentation (RFC 5737, RFC 3849), and of zeroconf, which has the metadata service's subnet.
 ADDRESSES: Final = (("-4", "192.0.2.5/24"), ("-4", "169.254.77.5/16"), ("-6", "2001:db8::5/64"))
+ROUTES_PROTOCOL: Final = "dhcp"
 ROUTES: Final = (
     ("-4", "default"),
     ("-4", "192.0.2.64/26"),
@@ -45,13 +46,23 @@ def addresses(node: Namespace, nic: str) -> list[Command]:
 
 def routes(node: Namespace, nic: str) -> list[Command]:
     """Return additions of routes, default ones before the node's own among them."""
-    tables = ("main", str(names.TABLE_PODS))
+    tables, protocol = ("main", str(names.TABLE_PODS)), ("proto", ROUTES_PROTOCOL)
     return [
-        ("ip", family, "route", "prepend", to, "dev", link, "proto", "dhcp", "table", table)
+        ("ip", family, "route", "prepend", to, "dev", link, *protocol, "table", table)
         for link in links(node, nic)
         for family, to in ROUTES
         for table in tables
     ]
+
+
+def left(node: Namespace) -> list[str]:
+    """Return the addresses and routes that have not gone yet."""
+    listed = node.program("ip", "-o", "addr", "show").splitlines()
+    found = [line for line in listed if any(address in line for _, address in ADDRESSES)]
+    for family in FAMILIES:
+        routes_of_others = f"ip {family} route show table all proto {ROUTES_PROTOCOL}"
+        found += node.program(*routes_of_others.split()).splitlines()
+    return [f"of others: {line}" for line in found]
 
 
 def states(node: Namespace, nic: str) -> list[Command]:

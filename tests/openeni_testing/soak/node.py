@@ -24,7 +24,7 @@ from openeni_testing.network import neutron
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import NeutronNetwork, Port
 from openeni_testing.nursery import Child, Process
-from openeni_testing.soak import observer
+from openeni_testing.soak import damages, observer
 from openeni_testing.soak.kubelet import Kubelet, Sandbox
 from openeni_testing.store.remote import serve
 from openeni_testing.waiting import wait_for
@@ -206,6 +206,7 @@ class SufferingNode:
         wrong += [f"PodIPs: {d}" for d in observer.differences(owners.items(), podips.items())]
         wrong += [f"kernel: {d}" for d in observer.differences(owners, routed)]
         wrong += self._wrong_links(running, routed, links)
+        wrong += damages.left(self.space)
         if not is_true(self.host.eni().status.conditions, Type.LINK_READY):
             wrong.append("LinkReady is not true")
         if self.host.node_status().granted != len(running):
