@@ -13,6 +13,7 @@ from openeni_nodeagent.datapath.model import Element
 from openeni_nodeagent.datapath.nft_sets import joined
 from openeni_nodeagent.pod_options import Transport
 from openeni_testing.network.netns import Namespace
+from openeni_testing.waiting import wait_for
 
 pytestmark = pytest.mark.root
 TRACKED = """
@@ -52,9 +53,11 @@ def test_the_kernel_lists_the_flows_to_a_few_ports_alone_and_those_of_udp_for_ma
     anyports, leads_to = f"anyports{family_of(own)}", joined(pod, 53)
     members = (Element(anyports, joined(Transport.UDP, port), leads_to) for port in ports)
     with Namespace("node") as node:
-        at_once = "nodad" if ":" in own else ""
-        node.ip("link set lo up", f"addr add {own} dev lo {at_once}".strip())
+        node.ip("link set lo up", f"addr add {own} dev lo")
         node.nft(TRACKED)
+        routes = ("ip", f"-{family_of(own)}", "route", "show", "table", "local")
+        # addrconf_dad_work() adds those of IPv6, later, even on lo
+        wait_for(lambda: f"local {own} " in node.program(*routes), "the address's own route")
         node.run(open_flows, own, ports)
         node.run(conntrack.flush_to_host_ports, frozenset(members))
         assert len(read) == listed
