@@ -72,7 +72,7 @@ IN_PROGRESS: Final[Reasons] = {
         "the pod waits for the address that it asks for; the operator brings it to the pod's node; "
         "a new ENI's port is created after that, since it might get the address",
         "see the PodIP's condition `Placed`",
-        (AGENT_PODIP, OPERATOR_PODIP),
+        (AGENT_PODIP, OPERATOR_PODIP, OPERATOR_ENI),
     ),
     Reason.WAITING_FOR_RELEASE: ReasonEntry(
         "the address is still on another node, whose agent has to give it up first",
