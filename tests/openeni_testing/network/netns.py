@@ -46,9 +46,8 @@ class Namespace:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name, initializer=_leave)
         self.thread_id = self.run(threading.get_native_id)  # as `ip link ... netns` wants it
         self._descriptor = self.run(_open_own)
-        self.path = (
-            f"/proc/{os.getpid()}/fd/{self._descriptor}"  # as a runtime hands it to a plugin
-        )
+        # As a runtime hands it to a plugin.
+        self.path = f"/proc/{os.getpid()}/fd/{self._descriptor}"
         self.run(_set_loopback_up)
         self.sysctl("net/ipv4/ping_group_range", "0 0")
         # Duplicate address detection of a new link's own address would delay every test by 2 s.
