@@ -3,6 +3,7 @@
 A work queue calls `run` with a task's name; the result says when the task is due again.
 """
 
+import logging
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,7 @@ DEL_QUEUE: Final = "del-queue"
 JOURNAL: Final = "journal"
 WAITS: Final = "waits"
 COMPACT_SECONDS: Final = 60.0
+_log: Final = logging.getLogger(__name__)
 
 
 class PeriodicTasks:
@@ -48,7 +50,8 @@ class PeriodicTasks:
 
     def _compact(self) -> Result:
         try:
-            self._grants.compact()
+            if self._grants.compact():
+                _log.warning("somebody removed or changed the journal: it was written anew")
         except OSError as error:
             return Retry(f"the journal cannot be compacted: {error}")
         return RequeueAfter(COMPACT_SECONDS)

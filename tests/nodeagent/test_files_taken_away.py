@@ -1,12 +1,18 @@
 """Files and folders that somebody takes away from a running agent: put back, or an error."""
 
+import os
+import random
+import resource
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from openeni_nodeagent.attachments.pod_events import PodEvents
 from openeni_nodeagent.grants.grant import Attachment
 from openeni_nodeagent.grants.journal import (
     Granted,
@@ -16,7 +22,11 @@ from openeni_nodeagent.grants.journal import (
     JournalRecord,
     read,
 )
+from openeni_nodeagent.periodic_tasks import JOURNAL, PeriodicTasks
 from openeni_testing.agent import node_objects
+from openeni_testing.agent.parts import AgentParts
+from openeni_testing.controller.recorded_events import RecordedEvents
+from openeni_testing.open_files import no_more_files
 
 
 def granted(container: str) -> Granted:
@@ -93,6 +103,79 @@ def test_a_closed_journal_leaves_the_next_processs_file_alone(tmp_path: Path) ->
     with pytest.raises(JournalError):
         of.append(granted("d"))
     assert read(tmp_path / "journal").grants.keys() == following.state.grants.keys()
+
+
+@contextmanager
+def no_file_longer_than(size: int) -> Generator[None]:
+    """Let the kernel refuse writes, or the end of one: EFBIG."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def damage(path: Path, chance: random.Random) -> None:
+    """Remove the file, cut it, or write into it."""
+    match chance.choice(["remove", "cut", "lengthen"]):
+        case "remove":
+            path.unlink(missing_ok=True)
+        case "cut" if path.exists():
+            os.truncate(path, chance.randrange(path.stat().st_size + 1))
+        case "lengthen" if path.exists():
+            with path.open("ab") as file:
+                file.write(b"others\n" * 1000)
+        case _:
+            pass
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_each_record_that_is_accepted_is_in_a_file_with_all_others(
+    tmp_path: Path, seed: int
+) -> None:
+    """Whatever others have done to the file, and the kernel has refused before."""
+    chance = random.Random(seed)  # noqa: S311 - the same steps each time
+    of = journal(tmp_path)
+    for _ in range(300):
+        if chance.random() < 0.4:
+            damage(tmp_path / "journal", chance)
+        limit = partial(no_file_longer_than, chance.randrange(2000))
+        refusals: list[Callable[[], AbstractContextManager[None]]]
+        refusals = [nullcontext, no_more_files, limit]
+        refusal = chance.choice(refusals)
+        if chance.random() < 0.2:
+            with suppress(OSError), refusal():
+                of.compact(of.state.cooling_until)
+        container = chance.choice("abcdef")
+        ended = GrantEnded(container, "eth0", {f"10.98.0.{ord(container)}": chance.random()})
+        records: list[JournalRecord] = [granted(container), ended]
+        try:
+            with refusal():
+                of.append(chance.choice(records))
+        except JournalError:
+            assert refusal is not nullcontext
+        else:
+            found = read(tmp_path / "journal")
+            assert found.grants == of.state.grants
+            assert found.cooling_until == of.state.cooling_until
+
+
+def test_a_file_that_is_written_anew_is_logged_once_after_all_locks(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever reads the log may be slow."""
+    parts = AgentParts(tmp_path)
+    parts.create_objects(count=1)
+    parts.look()
+    events = PodEvents(RecordedEvents(), parts.caches, parts.grants)
+    tasks = PeriodicTasks(parts.grants, parts.detacher, tmp_path / "queue", events)
+    removed(tmp_path / "journal")
+    parts.grant("web", "c")
+    assert caplog.text == ""
+    for _ in range(2):
+        tasks.run(JOURNAL)
+    assert caplog.text.count("somebody removed or changed the journal") == 1
 
 
 NOEXEC = """

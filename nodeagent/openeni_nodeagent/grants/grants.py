@@ -275,10 +275,10 @@ class Grants:
         """Return the requests that wait for an address, the one that waits longest first."""
         return self._requests.waits()
 
-    def compact(self) -> None:
-        """Rewrite the journal if it has grown long. Raises OSError."""
+    def compact(self) -> bool:
+        """Rewrite a long journal; True if somebody had taken its file away. Raises OSError."""
         with self._changed:
-            self._journal.compact(self._reservations.cool_downs(boot_seconds()))
+            return self._journal.compact(self._reservations.cool_downs(boot_seconds()))
 
     def stop(self) -> None:
         """Raise StoppingError in all waiting requests; grants stay as they are."""

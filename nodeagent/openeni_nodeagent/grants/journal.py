@@ -8,7 +8,6 @@ times of CLOCK_BOOTTIME, which a restart of the agent or a jump of the wall cloc
 
 import contextlib
 import errno
-import logging
 import os
 import threading
 import zlib
@@ -27,7 +26,6 @@ from openeni_nodeagent.grants.known_enis import KnownENIs
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _COMPACT_ABOVE: Final = 512  # records; a node's whole state is some 300
 _COMPACT_GROWN: Final = 1 << 20  # bytes more than its state: host ports make a record long
-_log: Final = logging.getLogger(__name__)
 
 
 class JournalError(Exception):
@@ -194,6 +192,7 @@ class Journal:
         self._size = 0
         self._records = 0
         self._rewritten_size = 0
+        self._restored = False  # written anew since `compact` has returned so
         self._rewrite()
 
     def append(self, *records: JournalRecord) -> None:
@@ -204,8 +203,6 @@ class Journal:
                 self._restore()
                 _write(self._file, line)
             except OSError as error:
-                with contextlib.suppress(OSError):
-                    os.ftruncate(self._file, self._size)
                 raise JournalError(
                     f"the journal of grants cannot be written: {error.strerror}"
                 ) from None
@@ -214,19 +211,22 @@ class Journal:
             for record in records:
                 self.state.apply(record)
 
-    def compact(self, cooling_until: Mapping[str, float]) -> None:
+    def compact(self, cooling_until: Mapping[str, float]) -> bool:
         """Rewrite the file if it has grown long, with these cool-downs alone. Raises OSError.
 
         A file that was removed is written anew. A closed journal's file is the next process's.
+        Returns True if the file has been written anew since the last call.
         """
         with self._lock:
             if self._file < 0:
-                return
+                return False
             self._restore()
             grown = self._size - self._rewritten_size
             if self._records > _COMPACT_ABOVE or grown > _COMPACT_GROWN:
                 self.state.cooling_until = dict(cooling_until)
                 self._rewrite()
+            restored, self._restored = self._restored, False
+            return restored
 
     def size(self) -> tuple[int, int]:
         """Return how many records the file has, and how many bytes."""
@@ -249,7 +249,7 @@ class Journal:
         """
         if self._file >= 0 and not self._is_there():
             self._rewrite()
-            _log.warning("%s was removed or changed by somebody: it is written anew", self._path)
+            self._restored = True
 
     def _is_there(self) -> bool:
         try:
@@ -281,6 +281,8 @@ class Journal:
 
 
 def _write(file: int, content: bytes) -> None:
+    """Write content to the end of a file, or nothing. Raises OSError."""
     written = os.write(file, content)
     if written != len(content):
+        os.ftruncate(file, os.fstat(file).st_size - written)
         raise OSError(errno.ENOSPC, f"only {written} of {len(content)} bytes were written")
