@@ -137,7 +137,7 @@ def remove_links(pod: NodePod, netns: str, kept: Collection[str] = ()) -> None:
     """
     if pod.eni.ipvlan:
         with suppress(NamespaceGoneError), open_namespace(netns) as namespace:
-            remove_slaves(pod.eni.facts.mac, namespace, kept)
+            remove_slaves(pod.eni.facts.mac, pod.pod_index, namespace, kept)
         return
     with Netlink() as netlink:
         link = find_link(netlink, pod.host_link)

@@ -2,6 +2,7 @@
 
 It may have any number of slaves of its own, with the ENI's MAC: each takes the kernel a grace
 period of RCU to delete. What it cannot make is a slave whose parent is in the node's namespace.
+The agent's is another one while a plugin has the NIC in a third namespace: its index tells it.
 """
 
 import errno
@@ -25,19 +26,21 @@ _NUMBER: Final = struct.Struct("=i")  # of a namespace, in another one
 _ANY_NUMBER: Final = attribute(uapi.NETNSA_NSID, _NUMBER.pack(-1))
 
 
-def remove_slaves(mac: str, namespace: int, kept: Collection[str]) -> None:
+def remove_slaves(mac: str, index: int, namespace: int, kept: Collection[str]) -> None:
     """Remove the slaves of an ENI in a namespace, but those with an address that is kept.
 
-    Raises KernelRefusedError and NamespaceGoneError.
+    The one with the index that the agent has chosen goes, too, wherever its parent is. Raises
+    KernelRefusedError and NamespaceGoneError.
     """
     with own_namespace() as node:
-        in_namespace(namespace, partial(_remove_slaves, mac, node, kept))
+        in_namespace(namespace, partial(_remove_slaves, mac, index, node, kept))
 
 
-def _remove_slaves(mac: str, node: int, kept: Collection[str]) -> None:
+def _remove_slaves(mac: str, index: int, node: int, kept: Collection[str]) -> None:
     with Netlink() as netlink:
         on_node = _has_parent_in(_number_of(node, netlink))
-        slaves = [s for s in dumps.links(netlink, IPVLAN, on_node) if s.mac == mac]
+        found = dumps.links(netlink, IPVLAN, lambda raw: _index(raw) == index or on_node(raw))
+        slaves = [slave for slave in found if slave.mac == mac]
         gone = [slave for slave in slaves if not kept or _addresses(slave).isdisjoint(kept)]
         apply([Operation(Verb.REMOVE, slave) for slave in gone], netlink)
 
@@ -65,6 +68,10 @@ def _has_parent_in(its: bytes) -> Callable[[bytes], bool]:
     named = attribute(uapi.IFLA_LINK_NETNSID, its)
     begin = HEADER.size + IFINFOMSG.size
     return lambda raw: named in raw and payloads(raw, begin).get(uapi.IFLA_LINK_NETNSID) == its
+
+
+def _index(raw: bytes) -> int:
+    return int(IFINFOMSG.unpack_from(raw, HEADER.size)[2])
 
 
 def _addresses(link: Link) -> frozenset[str]:

@@ -159,6 +159,27 @@ def test_it_is_deleted_among_slaves_of_its_own_and_nothing_else_is(
     node.add("next", node.enis[0], ended.address)
 
 
+@pytest.mark.parametrize("node", MODES[1:], indirect=True)
+def test_it_is_deleted_while_its_enis_nic_is_in_another_namespace(node: Node) -> None:
+    """A plugin for whole NICs (host-device, SR-IOV) has taken that; the pod has links as well."""
+    ended, other = node.pods
+    ended.namespace.ip(
+        "link add own type veth peer name other",
+        f"link set own address {ended.facts.eni.mac}",
+        *(f"link add s{n} link own type ipvlan" for n in range(5)),
+    )
+    with Namespace("thief") as thief:
+        node.namespace.ip(f"link set ens7 netns {thief.path}")
+        before = ended.namespace.links()
+        node.run(node.datapath.delete, ended.facts)
+        node.run(node.datapath.finish_delete, ended.facts, ended.namespace.path)
+        assert before - ended.namespace.links() == {"eth0"}
+        thief.ip(f"link set ens7 netns {node.namespace.path}")
+    node.configure(node.enis[0])
+    following = node.add("next", node.enis[0], ended.address)
+    assert other.namespace.ping(following.address)
+
+
 @pytest.mark.parametrize(
     "made",
     [
