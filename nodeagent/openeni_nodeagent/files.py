@@ -3,7 +3,7 @@
 import contextlib
 import os
 import stat
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -22,31 +22,27 @@ class MountedFolders:
 
     def problem(self) -> str:
         """Return which folder is no longer the one at its path on the host; "" if all are."""
-        # Before Linux 5.8 an unmount meanwhile may hide a line ("proc/mounts: add cursor").
-        moved = self._moved(self._moved(self._sources))
-        for folder, present in moved.items():
-            return (
-                f"{folder} was moved or removed on the node (the agent still has it, now "
-                f"{present}): move it back, or delete the agent's pod, for which the present "
-                "one is mounted"
-            )
+        present = _sources_of_mounts(self._sources)
+        for folder, source in self._sources.items():
+            if (now := present.get(folder, source)) != source:
+                return (
+                    f"{folder} was moved or removed on the node (the agent still has it, now "
+                    f"{now}): move it back, or delete the agent's pod, for which the present "
+                    "one is mounted"
+                )
         return ""
-
-    def _moved(self, folders: Collection[Path]) -> dict[Path, str]:
-        """Return the present sources of those folders that have another one than before."""
-        present = _sources_of_mounts(folders) if folders else {}
-        return {f: source for f, source in present.items() if source != self._sources[f]}
 
 
 def _sources_of_mounts(folders: Iterable[Path]) -> dict[Path, str]:
-    """Return where the folders that are mounted here are in their filesystems; "" if one is not.
+    """Return where those folders that are mounted here are in their filesystems.
 
     After a move it has its new path here; one that was removed is `//deleted`
-    (proc_pid_mountinfo(5), seq_dentry).
+    (proc_pid_mountinfo(5), seq_dentry). Before Linux 5.8 an unmount meanwhile may hide a line
+    ("proc/mounts: add cursor"): a folder without one says nothing.
     """
     mounts = [line.split() for line in _MOUNTS.read_text().splitlines()]
     sources = {mount[4]: mount[3] for mount in mounts}  # of several at one path the last one's
-    return {folder: sources.get(str(folder), "") for folder in folders}
+    return {folder: sources[str(folder)] for folder in folders if str(folder) in sources}
 
 
 def write_atomically(target: Path, content: bytes, mode: int) -> bool:
