@@ -11,6 +11,7 @@ docs/security.md says what each file does, and decision 0038 why it is enough.
 import threading
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -52,9 +53,10 @@ class Guard:
     def file(self, mac: str) -> Path:
         return self.folder / f"{self.stem}-{mac.replace(':', '')}{self.suffix}"
 
-    def files(self) -> set[Path]:
-        """Return the NICs' files that are there."""
-        return set(self.folder.glob(f"{self.stem}-*{self.suffix}"))
+    def surplus(self, macs: Collection[str]) -> set[Path]:
+        """Return the files that are not needed if a node has just the NICs of these MACs."""
+        nics = set(self.folder.glob(f"{self.stem}-*{self.suffix}"))
+        return nics - {self.file(mac) for mac in macs} | (set() if macs else {self.node_file})
 
     def texts(self, mac: str) -> dict[Path, str]:
         """Return the files that a NIC needs."""
@@ -115,16 +117,17 @@ class NICGuards:
     def prepare(self, mac: str) -> None:
         """Write the guards of a MAC that are missing or differ, and reload.
 
-        Raises GuardError, also for a folder that the programs of the node no longer read.
+        Raises GuardError, also for a folder that the programs of the node no longer read; the
+        guards that can be written are.
         """
         with self._lock:
-            for guard in self._guards:
-                if guard.folder.is_dir():
-                    for file, text in guard.texts(mac).items():
-                        self._note(guard, changed=_write(file, text))
-            self._reload_outdated()
-            if problem := self._folders.problem():
-                raise GuardError(problem)
+            writes = (
+                partial(self._write_guard, guard, file, text)
+                for guard in self._guards
+                if guard.folder.is_dir()
+                for file, text in guard.texts(mac).items()
+            )
+            _take(self._require_folders, *writes, self._reload_outdated)
 
     def sweep(self, used: Callable[[], Collection[str]]) -> None:
         """Remove the guards of MACs that no ENI of this node has. Raises GuardError.
@@ -134,21 +137,45 @@ class NICGuards:
         """
         with self._lock:
             macs = used()
-            for guard in self._guards:
-                surplus = guard.files() - {guard.file(mac) for mac in macs}
-                surplus |= set() if macs else {guard.node_file}
-                for file in surplus:
-                    self._note(guard, changed=_remove(file))
-            self._reload_outdated()
+            removals = (
+                partial(self._remove_guard, guard, file)
+                for guard in self._guards
+                for file in guard.surplus(macs)
+            )
+            _take(*removals, self._reload_outdated)
+
+    def _require_folders(self) -> None:
+        if problem := self._folders.problem():
+            raise GuardError(problem)
+
+    def _write_guard(self, guard: Guard, file: Path, text: str) -> None:
+        self._note(guard, changed=_write(file, text))
+
+    def _remove_guard(self, guard: Guard, file: Path) -> None:
+        self._note(guard, changed=_remove(file))
 
     def _note(self, guard: Guard, *, changed: bool) -> None:
         if changed and guard.service:
             self._outdated.add(guard.service)
 
     def _reload_outdated(self) -> None:
-        for service in sorted(self._outdated):
-            self._reload(service)
-            self._outdated.discard(service)
+        _take(*(partial(self._reload_one, service) for service in sorted(self._outdated)))
+
+    def _reload_one(self, service: str) -> None:
+        self._reload(service)
+        self._outdated.discard(service)
+
+
+def _take(*steps: Callable[[], None]) -> None:
+    """Take each step, whether others fail or not; then raise the first one's GuardError."""
+    errors = list[GuardError]()
+    for step in steps:
+        try:
+            step()
+        except GuardError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
 
 
 def _write(file: Path, text: str) -> bool:

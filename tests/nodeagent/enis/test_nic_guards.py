@@ -166,34 +166,73 @@ def test_a_guard_that_cannot_be_written_or_removed_is_named(tmp_path: Path, fold
         host.guards.sweep(set)
 
 
+def test_a_guard_that_cannot_be_written_or_removed_keeps_no_other_from_it(tmp_path: Path) -> None:
+    host = Host(tmp_path, *NAMES)
+    obstacles = [tmp_path / name / NODE_FILES[name] for name in NAMES]
+    for obstacle in obstacles:
+        obstacle.mkdir()
+        with pytest.raises(GuardError, match=f"{obstacle} cannot be written"):
+            host.guards.prepare(MAC)
+        assert len(host.files()) == 7
+        with pytest.raises(GuardError, match=f"{obstacle} cannot be removed"):
+            host.guards.sweep(set)
+        assert [tmp_path / file for file in host.files()] == [obstacle]
+        obstacle.rmdir()
+    assert set(host.reloaded) == {"NetworkManager", "networkd"}
+
+
+def test_a_program_that_cannot_be_reloaded_keeps_no_other_from_it(tmp_path: Path) -> None:
+    reloaded: list[str] = []
+
+    def reload(service: str) -> None:
+        if service == "NetworkManager":
+            raise GuardError("NetworkManager cannot be reloaded")
+        reloaded.append(service)
+
+    host = Host(tmp_path, *NAMES)
+    guards = NICGuards(known_guards(*host.folders.values()), reload)
+    with pytest.raises(GuardError, match="NetworkManager"):
+        guards.prepare(MAC)
+    assert reloaded == ["networkd"]
+
+
 MOVED = """
-import subprocess, sys
+import shutil, subprocess, sys
 from pathlib import Path
 from openeni_nodeagent.enis.nic_guards import GuardError, NICGuards, known_guards
-base, which = Path(sys.argv[1]), sys.argv[2]
-host, folders = base / "there", [base / name for name in sys.argv[3:]]
+base, how, which = Path(sys.argv[1]), *sys.argv[2:4]
+host, folders = base / "there", [base / name for name in sys.argv[4:]]
 for folder in (host, *folders):
     folder.mkdir()
 subprocess.run(["mount", "--bind", host, base / which], check=True)
 guards = NICGuards(known_guards(*folders), lambda _: None)
 guards.prepare("fa:16:3e:00:00:01")
-host.rename(base / "there.bak")
+if how == "move":
+    host.rename(base / "there.bak")
+else:
+    shutil.rmtree(host)
 host.mkdir()
 try:
     guards.prepare("fa:16:3e:00:00:02")
 except GuardError as error:
     print(error)
+print(*(folder.name for folder in folders if [*folder.glob("*fa163e000002*")]))
 """
 
 
 @pytest.mark.root
+@pytest.mark.parametrize(("how", "where"), [("move", "there.bak"), ("remove", "there//deleted")])
 @pytest.mark.parametrize("folder", NAMES)
-def test_a_folder_that_was_moved_on_the_node_is_an_error(tmp_path: Path, folder: str) -> None:
+def test_a_folder_that_was_moved_on_the_node_is_an_error_and_others_have_their_guards(
+    tmp_path: Path, folder: str, how: str, where: str
+) -> None:
     """The mount that the agent has of it moves along, and the program reads another one."""
-    argv = ["unshare", "-m", sys.executable, "-c", MOVED, str(tmp_path), folder, *NAMES]
+    argv = ["unshare", "-m", sys.executable, "-c", MOVED, str(tmp_path), how, folder, *NAMES]
     said = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
     assert said.startswith(f"{tmp_path / folder} was moved or removed on the node")
-    assert "there.bak): move it back, or delete the agent's pod" in said
+    assert f"{where}): move it back, or delete the agent's pod" in said
+    others = {"nm", "networkd", "udev"} - {folder}
+    assert others <= set(said.splitlines()[-1].split())
 
 
 @pytest.fixture
