@@ -1,6 +1,6 @@
 """The pods that a look at the node wants, by their grants. Pure but for the paths of namespaces."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from openeni_crds.names import host_link
 from openeni_nodeagent.attachments.detacher import pod_interface
@@ -31,9 +31,9 @@ def wanted_pod(pod: PodInterface, grant: Grant, unseen: set[Attachment] | None) 
 def lost_paths(
     wanted: Iterable[WantedPod],
     pods: Mapping[PodInterface, Grant],
-    asked: Collection[Attachment],
+    asked: Mapping[Attachment, Grant],
 ) -> dict[Attachment, str]:
-    """Return why pods that were asked for, and still have grants, could not be looked into.
+    """Return why pods that were asked for, and still have the same grants, were not looked into.
 
     A runtime removes the path of a namespace after its DEL, which ends the grant. Where it has gone
     before, somebody else has removed it, and the pod may run on.
@@ -43,5 +43,5 @@ def lost_paths(
         grant.attachment: f"{grant.netns} no longer leads to the pod's network namespace, in which "
         "nothing can be put right any more: delete the pod"
         for grant in without
-        if grant.attachment in asked and grant.netns_id is not None
+        if asked.get(grant.attachment) == grant and grant.netns_id is not None
     }

@@ -169,11 +169,11 @@ class DatapathReconciler:
         report = self._datapath.reconcile(
             snapshot, wanted, lambda asked: self._hold(asked, pods, unseen)
         )
-        granted = {grant.attachment for grant in self._grants.all()}  # by ADDs that go on, too
-        asked = granted if unseen is None else unseen & granted
+        granted = {grant.attachment: grant for grant in self._grants.all()}  # ADDs go on meanwhile
+        asked = {its: g for its, g in granted.items() if unseen is None or its in unseen}
         looked_into = {pods[pod].attachment: why for pod, why in report.looked_into.items()}
         looked_into |= lost_paths(wanted.pods, pods, asked)
-        self._pod_looks.finish(asked, granted, looked_into)
+        self._pod_looks.finish(asked.keys(), granted.keys(), looked_into)
         report = self._links.without_brief_losses(report)
         self._take_over(report, choice, pods)
         failed = self._rebuild(report, pods)

@@ -12,6 +12,7 @@ from openeni_nodeagent.attachments.detacher import pod_interface
 from openeni_nodeagent.datapath_api import Hold, NodeReport, NodeSnapshot, WantedNode
 from openeni_nodeagent.grants.grant import Grant
 from openeni_nodeagent.grants.grant_log import EndReason
+from openeni_nodeagent.grants.netns_identity import identify
 from openeni_nodeagent.looks import datapath_reconciler, look_pace, pod_looks
 from openeni_nodeagent.looks.datapath_reconciler import SOON_SECONDS
 from openeni_nodeagent.looks.pod_looks import LOOK_PERIOD_SECONDS
@@ -144,6 +145,36 @@ def test_a_pod_whose_del_ends_during_a_look_is_not_called_unready(
     parts.look()
     assert parts.grants.all() == ()
     assert parts.looks.difference(pod.attachment) is None
+
+
+def test_a_pod_that_gets_another_namespace_during_a_look_is_not_called_unready(
+    parts: AgentParts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second ADD names the path of one that the runtime has made anew."""
+    pod = parts.grant("web", "web")
+    other = parts.netns("other")
+    other.touch()
+    netns_id = identify(str(other))
+    assert netns_id is not None
+
+    def moved(path: str, grant: Grant) -> bool:
+        Path(path).unlink()
+        parts.detacher.move(grant)
+        known = parts.grants.move(grant, str(other), netns_id)
+        facts = parts.grants.facts_of(known)
+        assert facts is not None
+        parts.grants.mark_connected(
+            known, parts.datapath.add(pod_interface(known, facts), str(other))
+        )
+        return False
+
+    with monkeypatch.context() as look:
+        look.setattr(wanted_pods, "leads_to_pod", moved)
+        parts.looks.look_into(pod.attachment)
+        parts.look()
+    assert parts.looks.difference(pod.attachment) is None
+    parts.look()
+    assert "web" in parts.datapath.looked_into
 
 
 def test_another_sandbox_of_that_pod_is_ready(parts: AgentParts, full: set[str]) -> None:
