@@ -70,9 +70,7 @@ _NEXTHOP: Final = frozenset({uapi.RTA_OIF, uapi.RTA_GATEWAY, uapi.RTA_VIA})
 _TOKEN_BUCKETS: Final = re.compile(re.escape(string(uapi.TCA_KIND, "tbf")))
 
 
-def links(
-    netlink: Netlink, kind: str = "", wanted: Callable[[bytes], object] = bool
-) -> Iterator[Link]:
+def links(netlink: Netlink, kind: str = "", wanted: _Wanted = bool) -> Iterator[Link]:
     """Yield every link of the namespace that is `wanted`, or of a kind that the kernel has."""
     request = LinkMessage()
     of_kind = [("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", kind)]})] if kind else []
