@@ -27,8 +27,8 @@ class MountedFolders:
             if (now := present.get(folder, source)) != source:
                 return (
                     f"{folder} was moved or removed on the node (the agent still has it, now "
-                    f"{now}): move it back, or delete the agent's pod, for which the present "
-                    "one is mounted"
+                    f"{now}): move it back; only if it is gone for good, delete the agent's "
+                    "pod, for which the present one is mounted"
                 )
         return ""
 

@@ -41,8 +41,9 @@ NODE: Final[Reasons] = {
     Reason.INSTALL_FAILED: ReasonEntry(
         "the agent could not install the CNI executable or its configuration, their folder or "
         "`/run/openeni` was moved or removed on the node, or nothing there can be executed",
-        "do what the message says: move the folder back or delete the agent's pod, make it "
-        "writable for the agent, or mount it with `exec`; see the chart's `agent.cniBinDir` and "
+        "do what the message says: move the folder back (only if it is gone for good, delete the "
+        "agent's pod: without what was in `/run/openeni`, cool-downs are lost), make it writable "
+        "for the agent, or mount it with `exec`; see the chart's `agent.cniBinDir` and "
         "`agent.cniConfDir`",
         (AGENT_ENI,),
     ),

@@ -230,7 +230,7 @@ def test_a_folder_that_was_moved_on_the_node_is_an_error_and_others_have_their_g
     argv = ["unshare", "-m", sys.executable, "-c", MOVED, str(tmp_path), how, folder, *NAMES]
     said = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout
     assert said.startswith(f"{tmp_path / folder} was moved or removed on the node")
-    assert f"{where}): move it back, or delete the agent's pod" in said
+    assert f"{where}): move it back; only if it is gone for good, delete" in said
     others = {"nm", "networkd", "udev"} - {folder}
     assert others <= set(said.splitlines()[-1].split())
 
