@@ -1,12 +1,12 @@
 """Reconcile the node with its plan: compare, apply, and look again if anything differed."""
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Final
 
-from openeni_nodeagent.datapath.describe import sentence, summary
+from openeni_nodeagent.datapath.describe import summary
 from openeni_nodeagent.datapath.diff import changes_links, in_order
 from openeni_nodeagent.datapath.links import NodeENI, NodePod
 from openeni_nodeagent.datapath.linux.kernel import delete_filters, restore
@@ -17,6 +17,7 @@ from openeni_nodeagent.datapath.marks import GivenMark, Marks
 from openeni_nodeagent.datapath.model import Neighbour, Operation, State, Verb
 from openeni_nodeagent.datapath.node.compare import compare, is_missing_route, members, sysctls
 from openeni_nodeagent.datapath.node.nics import without_carrier
+from openeni_nodeagent.datapath.node.noted_repairs import NotedRepairs
 from openeni_nodeagent.datapath.node.offload import restore_offload, split_offload
 from openeni_nodeagent.datapath.node.placement import KernelSnapshot, place, take_snapshot
 from openeni_nodeagent.datapath.node.plan import (
@@ -39,7 +40,6 @@ from openeni_nodeagent.datapath_api import (
     NamespaceGoneError,
     NodeReport,
     PodInterface,
-    Repair,
     WantedNode,
 )
 
@@ -63,7 +63,7 @@ class NodeReconcile:
     disturbed: set[PodInterface] = field(default_factory=set[PodInterface])
     looked_into: dict[PodInterface, str] = field(default_factory=dict[PodInterface, str])
     offload: list[Operation] = field(default_factory=list[Operation])  # at the last comparison
-    noted: list[tuple[Part, Operation]] = field(default_factory=list[tuple[Part, Operation]])
+    noted: NotedRepairs = field(default_factory=NotedRepairs)
     restored: list[Operation] = field(default_factory=list[Operation])  # unless it was refused
 
     def run(self, snapshot: KernelSnapshot, hold: Hold) -> tuple[NodeReport, NodePlan]:
@@ -134,13 +134,13 @@ class NodeReconcile:
         if SHARED in differing and not plan.shared and SHARED not in self.refusals:
             delete_filters()
         if self.known:
-            self._note(SHARED, found.get(SHARED, ()))
+            self.noted.note(SHARED, found.get(SHARED, ()))
             for part in plan.held:  # its chain is another without the NIC, which nobody has changed
-                self._note(part, filter(is_missing_route, found.get(part, ())))
+                self.noted.note(part, filter(is_missing_route, found.get(part, ())))
         for eni, part in zip(plan.enis, parts, strict=True):
             before = self.known.get(eni.facts.mac)
             if before is not None and before.link.ifindex == eni.link.ifindex:
-                self._note(part, found.get(part, ()))
+                self.noted.note(part, found.get(part, ()))
         return bool(differing)
 
     def _apply_pods(self, found: Differences, plan: NodePlan, hold: Hold) -> bool:
@@ -161,7 +161,7 @@ class NodeReconcile:
             plan, found = self._compare(self._look_again())
             if strays := found.get(STRAYS, ()):
                 self._apply(STRAYS, strays)
-                self._note(STRAYS, strays)
+                self.noted.note(STRAYS, strays)
             pods = {pod.facts: pod for pod in plan.pods if pod.facts in held}
             self._restore_on_host(pods, found)
             for facts in looked_into.keys() & pods.keys() - self.broken:
@@ -178,7 +178,7 @@ class NodeReconcile:
         self.broken |= {f for f, operations in differing.items() if changes_links(operations)}
         batch = {f: operations for f, operations in differing.items() if f not in self.broken}
         for facts, operations in batch.items():
-            self._note(pod_part(facts), operations)
+            self.noted.note(pod_part(facts), operations)
             if pods[facts].eni.ipvlan and any(isinstance(o.item, Neighbour) for o in operations):
                 self.disturbed.add(facts)
         parts = [pod_part(facts) for facts in batch]
@@ -200,7 +200,7 @@ class NodeReconcile:
             self.broken.add(pod.facts)
             self.differing[pod.facts] = summary(found)
         else:
-            self._note(pod_part(pod.facts), found[:_NOTED])
+            self.noted.note(pod_part(pod.facts), found[:_NOTED])
 
     def _inside(
         self, pod: NodePod, look: Callable[[], tuple[Operation, ...]]
@@ -250,17 +250,6 @@ class NodeReconcile:
     def _look_again(self) -> KernelSnapshot:
         return take_snapshot(eni.mac for eni in (*self.wanted.enis, *self.wanted.departing))
 
-    def _note(self, part: Part, operations: Iterable[Operation]) -> None:
-        self.noted += [(part, operation) for operation in operations]
-
-    def _repairs(self, found: Differences) -> tuple[Repair, ...]:
-        """Return what was noted, without what the kernel has refused to restore."""
-        return tuple(
-            Repair(type(operation.item).__name__.lower(), sentence(operation))
-            for part, operation in self.noted
-            if part not in self.refusals or operation not in found.get(part, ())
-        )
-
     def _report(self, found: Differences, plan: NodePlan) -> NodeReport:
         errors = dict(self.errors)
         for eni in plan.enis:
@@ -281,7 +270,7 @@ class NodeReconcile:
             errors,
             frozenset(self.broken),
             {pod: why for pod, why in self.looked_into.items() if why} | self.differing,
-            self._repairs(found),
+            self.noted.done(self.refusals, found),
             "; ".join(str(self._error(p, found)) for p in (STRAYS, STALE_ENIS) if p in found),
             {
                 facts.name: facts.mac in plan.closed
