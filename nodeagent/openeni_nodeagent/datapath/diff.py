@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable
 from typing import Final
 
 from openeni_crds import names
+from openeni_nodeagent.addresses import IPV4, family_of
 from openeni_nodeagent.datapath.model import (
     NIC,
     Address,
@@ -101,6 +102,30 @@ def is_link_creation(operation: Operation) -> bool:
     return isinstance(operation.item, Link) and operation.verb is Verb.ADD
 
 
+def losing_ipv4(there: Iterable[Item], kept: Iterable[Item]) -> frozenset[int]:
+    """Return the links that lose the last of their IPv4 addresses, which is others'."""
+    return frozenset(_with_ipv4(there) - _with_ipv4(kept))
+
+
+def without_flushed(observed: State, losing: Collection[int]) -> State:
+    """Return what is left once links have lost the last of their IPv4 addresses.
+
+    With it the kernel takes the link's IPv4 routes and neighbours (fib_disable_ip, arp_ifdown),
+    also those of pods behind the host's slave. So they count as missing, and come at once.
+    """
+    if not losing:
+        return observed
+
+    def goes(item: Item) -> bool:
+        match item:
+            case Route(destination=place, index=index) | Neighbour(address=place, index=index):
+                return index in losing and family_of(place) == IPV4
+            case _:
+                return False
+
+    return frozenset(i for i in observed if not goes(i))
+
+
 def changes_links(operations: Iterable[Operation]) -> bool:
     """Return True if a link is to be created or removed: a pod has to be built anew."""
     return any(isinstance(o.item, Link) and o.verb is not Verb.CHANGE for o in operations)
@@ -115,6 +140,10 @@ def is_offload(operation: Operation) -> bool:
             return chain.name.endswith(FLOW_CHAIN)
         case _:
             return False
+
+
+def _with_ipv4(items: Iterable[Item]) -> set[int]:
+    return {i.index for i in items if isinstance(i, Address) and family_of(i.address) == IPV4}
 
 
 def _goes_last(item: Rule | Route, others: Collection[int]) -> bool:

@@ -6,7 +6,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from openeni_nodeagent.datapath import ownership
-from openeni_nodeagent.datapath.diff import changes_links, diff, is_link_creation, is_offload
+from openeni_nodeagent.datapath.diff import (
+    changes_links,
+    diff,
+    is_link_creation,
+    is_offload,
+    losing_ipv4,
+    without_flushed,
+)
 from openeni_nodeagent.datapath.inside.slaves import remove_slaves
 from openeni_nodeagent.datapath.links import NodePod
 from openeni_nodeagent.datapath.linux import uapi
@@ -182,6 +189,7 @@ def compare(pod: NodePod, namespace: int) -> Comparison:
     planned = plan_pod(placed).host
     seen |= observe_filters()
     on_host = ownership.of_pod(seen, pod.facts.addresses, pod.host_link)
+    on_host = without_flushed(on_host, losing_ipv4(on_host, planned))
     on_host |= ownership.in_place_of(seen, planned) | observe_sysctls(planned)
     differing = tuple(o for o in diff(on_host, planned) if not is_offload(o))
     return Comparison(differing, compare_inside(pod, namespace))

@@ -9,8 +9,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from openeni_crds import names
-from openeni_nodeagent.addresses import IPV4, family_of, host_cidr
-from openeni_nodeagent.datapath.diff import diff
+from openeni_nodeagent.addresses import host_cidr
+from openeni_nodeagent.datapath.diff import diff, losing_ipv4, without_flushed
 from openeni_nodeagent.datapath.filters.chains import ENI_CHAIN
 from openeni_nodeagent.datapath.model import (
     NOTHING,
@@ -53,15 +53,18 @@ from openeni_nodeagent.datapath.ownership import (
 
 def compare(seen: State, values: Mapping[str, Sysctl], plan: NodePlan) -> Differences:
     """Return what would bring the observed node to its plan; `values` are sysctls by path."""
-    observed = _without_flushed(divide(seen, plan), plan)
+    observed = divide(seen, plan)
+    losing = _losing(observed, plan)
+    left_alone = _flushed_of_others(seen, observed, losing, plan)
     found: dict[Part, tuple[Operation, ...]] = {}
-    left_alone = {eni_part(facts.mac) for facts in plan.missing}
-    if left_alone and not plan.shared:
-        left_alone.add(SHARED)
-    for part in {*plan.wanted, *observed} - left_alone:
-        planned = plan.wanted.get(part, NOTHING)
+    skipped = {eni_part(facts.mac) for facts in plan.missing}
+    if skipped and not plan.shared:
+        skipped.add(SHARED)
+    for part in {*plan.wanted, *observed} - skipped:
+        planned = plan.wanted.get(part, NOTHING) | left_alone.get(part, NOTHING)
+        there = without_flushed(observed.get(part, NOTHING), losing)
         set_ = frozenset(values[i.path] for i in planned if isinstance(i, Sysctl))
-        if operations := diff(observed.get(part, NOTHING) | set_, planned):
+        if operations := diff(there | set_, planned):
             found[part] = operations
     for part, held in plan.held.items():
         there = observed.get(part, NOTHING)
@@ -75,30 +78,30 @@ def compare(seen: State, values: Mapping[str, Sysctl], plan: NodePlan) -> Differ
     return found
 
 
-def _without_flushed(observed: Mapping[Part, State], plan: NodePlan) -> Mapping[Part, State]:
-    """Return what is left once links have lost the last of their IPv4 addresses, which is others'.
+def _losing(observed: Mapping[Part, State], plan: NodePlan) -> frozenset[int]:
+    """Return the links that lose the last of their IPv4 addresses, which is others'."""
+    there = (item for items in observed.values() for item in items)
+    kept = (i for part, items in observed.items() for i in items & plan.wanted.get(part, NOTHING))
+    return losing_ipv4(there, kept)
 
-    With it the kernel takes the link's IPv4 routes and neighbours (fib_disable_ip, arp_ifdown),
-    also those of pods behind the host's slave. So they count as missing, and come in the same look.
+
+def _flushed_of_others(
+    seen: State, observed: Mapping[Part, State], losing: frozenset[int], plan: NodePlan
+) -> Mapping[Part, State]:
+    """Return what would go with addresses of pods that are left alone, by the part of its link.
+
+    It stays as it is: an ADD knows no pod but its own. One that has a DEL at the same time leaves a
+    stray.
     """
-    addresses = [
-        (item.index, item in plan.wanted.get(part, NOTHING))
-        for part, items in observed.items()
-        for item in items
-        if isinstance(item, Address) and family_of(item.address) == IPV4
-    ]
-    losing = {index for index, _ in addresses} - {index for index, kept in addresses if kept}
-    if not losing:
-        return observed
-
-    def goes(item: Item) -> bool:
-        match item:
-            case Route(destination=place, index=index) | Neighbour(address=place, index=index):
-                return index in losing and family_of(place) == IPV4
-            case _:
-                return False
-
-    return {part: frozenset(i for i in items if not goes(i)) for part, items in observed.items()}
+    found: dict[Part, State] = {}
+    if losing:
+        links = dict(plan.nics) | _slaves(seen, plan.nics)
+        others = seen.difference(*observed.values())
+        ours = {i for i in others if isinstance(i, Route | Neighbour) and i.index in links}
+        kept = without_flushed(others, losing)
+        for item in (i for i in ours - kept if i.protocol == names.PROTOCOL):
+            found[links[item.index]] = found.get(links[item.index], NOTHING) | {item}
+    return found
 
 
 def sysctls(plan: NodePlan) -> State:

@@ -7,7 +7,7 @@ import pytest
 from openeni_crds import names
 from openeni_crds.enipool import Datapath, IPVlanMode, Mode
 from openeni_testing.network.one_eni import MODES
-from openeni_testing.network.reached_pod import SECOND, ReachedPod
+from openeni_testing.network.reached_pod import ADDRESSES, SECOND, ReachedPod
 
 pytestmark = pytest.mark.root
 WITH_IPV6 = [mode for mode in MODES if mode.id != f"ipvlan-{IPVlanMode.L3}"]
@@ -164,6 +164,37 @@ def test_routes_and_addresses_of_others_go_from_pods_links_and_slaves_and_the_po
     assert (report.errors, report.differing, report.left) == ({}, {}, "")
     assert of_others(bench) == []
     assert bench.check() == ()
+    bench.assert_connected()
+
+
+@pytest.mark.parametrize("bench", MODES, indirect=True)
+def test_an_add_that_repairs_leaves_all_pods_reached_whose_links_have_addresses_of_others(
+    bench: ReachedPod,
+) -> None:
+    second = bench.add("second", SECOND)
+    for link in {bench.pod_link, second.pod_network.host_interface}:
+        bench.node.namespace.ip(f"addr add 192.0.2.5/24 dev {link}")
+    bench.node.run(bench.node.datapath.add, second.facts, second.namespace.path)
+    bench.assert_connected()
+    assert bench.remote.ask(SECOND[0], 80) is not None
+    for address in (ADDRESSES[0], SECOND[0]):
+        assert "dev oeni" in bench.node.namespace.program("ip", "route", "get", address)
+    bench.node.look()
+    assert of_others(bench) == []
+
+
+@pytest.mark.parametrize("bench", MODES, indirect=True)
+def test_an_add_that_finds_another_address_in_place_of_the_primary_one_leaves_all_pods_reached(
+    bench: ReachedPod,
+) -> None:
+    """With a link's last address the kernel takes the proxies of all pods, too."""
+    second = bench.add("second", SECOND)
+    bench.node.namespace.ip(
+        "addr add 192.0.2.5/24 dev ens7", f"addr del {bench.eni.primary[0]}/32 dev ens7"
+    )
+    bench.node.run(bench.node.datapath.add, second.facts, second.namespace.path)
+    for namespace in (bench.remote, bench.network.fabric):
+        namespace.ip("neigh flush all")
     bench.assert_connected()
 
 
