@@ -9,21 +9,22 @@ from typing import Final
 from openeni_crds import names
 from openeni_crds.enipool import Mode
 from openeni_nodeagent.datapath import ownership
-from openeni_nodeagent.datapath.changes import watched
+from openeni_nodeagent.datapath.changes import Change, watched
 from openeni_nodeagent.datapath.conntrack_flusher import ConntrackFlusher
 from openeni_nodeagent.datapath.describe import sentence
 from openeni_nodeagent.datapath.inside.reachability import wait_until_reachable
 from openeni_nodeagent.datapath.links import NodeENI, NodePod, pod_on_node
 from openeni_nodeagent.datapath.linux import modes
 from openeni_nodeagent.datapath.linux.announce import Announcer
-from openeni_nodeagent.datapath.linux.kernel import apply, list_links
+from openeni_nodeagent.datapath.linux.kernel import list_links
 from openeni_nodeagent.datapath.linux.namespace import open_namespace
 from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.linux.subscription import Subscription
 from openeni_nodeagent.datapath.marks import GivenMark, Mark, Marks
-from openeni_nodeagent.datapath.model import NOTHING, FlowtableLink, Operation, Verb
+from openeni_nodeagent.datapath.model import NOTHING, Verb
+from openeni_nodeagent.datapath.node.offload import change_flowtable
+from openeni_nodeagent.datapath.node.others_routes import OthersRoutes
 from openeni_nodeagent.datapath.node.placement import KernelSnapshot, take_snapshot
-from openeni_nodeagent.datapath.node.plan import NodePlan
 from openeni_nodeagent.datapath.node.reconcile import NodeReconcile
 from openeni_nodeagent.datapath.plan import plan_pod, pod_gateways, pod_routes
 from openeni_nodeagent.datapath.pod import (
@@ -84,6 +85,9 @@ class KernelDatapath:
         self._announcer = Announcer()
         self._conntrack = ConntrackFlusher()
         self._subscription: Subscription | None = None
+        self._others_routes = OthersRoutes(
+            lambda: self._watched.links if self._subscription else ()
+        )
 
     def close(self) -> None:
         if self._subscription:
@@ -94,7 +98,11 @@ class KernelDatapath:
         return modes.supported_datapath_modes()
 
     def subscribe(self, changed: Callable[[], None]) -> None:
-        self._subscription = Subscription(lambda: self._watched, lambda _: changed())
+        def tell(change: Change) -> None:
+            self._others_routes.changed(change)
+            changed()
+
+        self._subscription = Subscription(lambda: self._watched, tell)
         self._subscription.start()
 
     def observe(self, enis: Collection[ENIFacts]) -> KernelSnapshot:
@@ -104,9 +112,10 @@ class KernelDatapath:
         if not isinstance(snapshot, KernelSnapshot):
             raise TypeError(snapshot)
         with self._shared_lock:
-            run = NodeReconcile(wanted, self._marks, self._enis, self._given)
+            others = self._others_routes.read
+            run = NodeReconcile(wanted, self._marks, self._enis, self._given, others)
             report, plan = run.run(snapshot, hold)
-            addresses = {_node_addresses(plan)}
+            addresses = {plan.node_addresses}
             report = replace(report, readdressed=addresses != self._addresses)
             self._addresses = addresses
             self._given = run.given
@@ -126,7 +135,8 @@ class KernelDatapath:
     def compare(self, snapshot: NodeSnapshot, wanted: WantedNode) -> NodeReport:
         if not isinstance(snapshot, KernelSnapshot):
             raise TypeError(snapshot)
-        return NodeReconcile(wanted, self._marks, {}, self._given).compare(snapshot)
+        others = self._others_routes.read
+        return NodeReconcile(wanted, self._marks, {}, self._given, others).compare(snapshot)
 
     def forget_flows(self, addresses: Collection[str], /) -> None:
         self._conntrack.add(addresses)
@@ -149,7 +159,7 @@ class KernelDatapath:
     def finish_add(self, pod: PodInterface) -> None:
         if eni := self._enis.get(pod.eni.mac):
             self._announcer.announce(eni.link.ifindex, pod.eni.mac, pod.addresses)
-            _change_flowtable(pod_on_node(pod, eni), Verb.ADD)
+            change_flowtable(pod_on_node(pod, eni), Verb.ADD)
 
     def network(self, pod: PodInterface) -> PodNetwork:
         return _pod_network(self._node_pod(pod), {})
@@ -181,7 +191,7 @@ class KernelDatapath:
         node_pod = self._any_node_pod(pod)
         with self._turns:
             remove_links(node_pod, netns, kept)
-        _change_flowtable(node_pod, Verb.REMOVE)  # it may wait for others' transactions of nftables
+        change_flowtable(node_pod, Verb.REMOVE)  # it may wait for others' transactions of nftables
 
     def _same(self, eni: NodeENI) -> NodeENI:
         """Return the object that is equal and known: a key of templates, found by its identity."""
@@ -238,7 +248,7 @@ class KernelDatapath:
             wanted = WantedNode(self._node, enis, complete=False)
             run = NodeReconcile(wanted, self._marks, self._enis, self._given)
             plan = run.apply_enis(self.observe(wanted.enis), facts)
-            self._addresses.add(_node_addresses(plan))
+            self._addresses.add(plan.node_addresses)
             kept = {t: m for t, m in self._given.items() if m not in run.given.values()}
             self._given = {**kept, **run.given}  # an ENI has taken its mark to another table
             (eni,) = (eni for eni in plan.enis if eni.facts.mac == facts.mac)
@@ -273,18 +283,6 @@ def _is_whole(eni: NodeENI, report: NodeReport) -> bool:
     """Return True if the node has what the ENI's pods need, but perhaps a carrier."""
     error = report.errors.get(eni.facts.name)
     return error is None or isinstance(error, NoCarrierError)
-
-
-def _node_addresses(plan: NodePlan) -> tuple[str, ...]:
-    """Return the addresses that pods' routes to the node are planned with, as links have them."""
-    return next((eni.node.addresses for eni in plan.enis), ())
-
-
-def _change_flowtable(pod: NodePod, verb: Verb) -> None:
-    """Add the pod's link to the flowtable or remove it; what fails is left to the next look."""
-    if pod.eni.offloads:
-        with suppress(DatapathError), Netlink() as netlink:
-            apply([Operation(verb, FlowtableLink(pod.host_link))], netlink)
 
 
 def _pod_network(pod: NodePod, phases: Mapping[str, float]) -> PodNetwork:

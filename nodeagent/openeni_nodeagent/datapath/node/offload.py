@@ -8,9 +8,10 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 
 from openeni_nodeagent.datapath.diff import in_order, is_offload
-from openeni_nodeagent.datapath.linux.kernel import restore
+from openeni_nodeagent.datapath.links import NodePod
+from openeni_nodeagent.datapath.linux.kernel import apply, restore
 from openeni_nodeagent.datapath.linux.netlink import Netlink
-from openeni_nodeagent.datapath.model import Operation
+from openeni_nodeagent.datapath.model import FlowtableLink, Operation, Verb
 from openeni_nodeagent.datapath.node.plan import Differences
 from openeni_nodeagent.datapath_api import DatapathError
 
@@ -30,6 +31,13 @@ def restore_offload(operations: Collection[Operation]) -> str:
         return ""
     reasons = list(_failures(ordered))
     return f"flows are not offloaded as planned: {reasons[-1]}" if reasons else ""
+
+
+def change_flowtable(pod: NodePod, verb: Verb) -> None:
+    """Add the pod's link to the flowtable or remove it; what fails is left to the next look."""
+    if pod.eni.offloads:
+        with suppress(DatapathError), Netlink() as netlink:
+            apply([Operation(verb, FlowtableLink(pod.host_link))], netlink)
 
 
 def _failures(operations: Sequence[Operation]) -> Iterator[DatapathError]:

@@ -24,7 +24,6 @@ from openeni_nodeagent.datapath.node.arp_answers import require_arp_answers
 from openeni_nodeagent.datapath.node.local_rules import require_local_rules
 from openeni_nodeagent.datapath.node.nics import NICs
 from openeni_nodeagent.datapath.node.null_routes import require_way_back
-from openeni_nodeagent.datapath.node.others_routes import others_routes
 from openeni_nodeagent.datapath.node.plan import NodePlan
 from openeni_nodeagent.datapath.node.router_advertisements import require_safe_forwarding
 from openeni_nodeagent.datapath.options.host_ports import mappings_in
@@ -51,14 +50,13 @@ class KernelSnapshot:
 
 
 def take_snapshot(macs: Iterable[str]) -> KernelSnapshot:
-    """Look at the kernel; of the NICs with these MACs and our links, at everybody's routes."""
+    """Look at the kernel, and at everybody's routes of the NICs with these MACs."""
     with Netlink() as netlink:
         state = observe(netlink)
         nics = [nic for mac in macs if (nic := ownership.find_nic(state, mac))]
         for nic in nics:
             state |= routes_of(netlink, nic.index)
             state = ownership.with_routed_addresses(state, nic)
-        state |= others_routes(netlink, state)
     state |= observe_filters()
     return KernelSnapshot(state, ownership.pods(state), mappings_in(state))
 

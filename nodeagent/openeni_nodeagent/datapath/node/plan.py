@@ -58,6 +58,11 @@ class NodePlan:
     used_links: frozenset[str]  # names of the host's ends of pods with a grant, or in a DEL
     marks: Mapping[int, GivenMark]  # of all ENIs, by their tables
 
+    @property
+    def node_addresses(self) -> tuple[str, ...]:
+        """The node's addresses that pods' routes to it are planned with, as links have them."""
+        return next((eni.node.addresses for eni in self.enis), ())
+
     @cached_property
     def wanted(self) -> Mapping[Part, State]:
         """The wanted state by part."""

@@ -14,7 +14,7 @@ from openeni_nodeagent.datapath.linux.namespace import open_namespace
 from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.linux.sysctls import observe_sysctls
 from openeni_nodeagent.datapath.marks import GivenMark, Marks
-from openeni_nodeagent.datapath.model import Neighbour, Operation, State, Verb
+from openeni_nodeagent.datapath.model import NOTHING, Neighbour, Operation, State, Verb
 from openeni_nodeagent.datapath.node.compare import compare, is_missing_route, members, sysctls
 from openeni_nodeagent.datapath.node.nics import without_carrier
 from openeni_nodeagent.datapath.node.noted_repairs import NotedRepairs
@@ -55,6 +55,7 @@ class NodeReconcile:
     marks: Marks
     known: Mapping[str, NodeENI]  # by MAC, from before: what differs of these is a repair
     given: Mapping[int, GivenMark]  # by table, first those from before
+    others_routes: Callable[[State], State] = lambda _: NOTHING  # out of our links
     seen: State = field(init=False)  # at the last comparison
     errors: Mapping[str, DatapathError] = field(init=False)  # of ENIs that get no pods
     refusals: dict[Part, DatapathError] = field(default_factory=dict[Part, DatapathError])
@@ -68,6 +69,7 @@ class NodeReconcile:
 
     def run(self, snapshot: KernelSnapshot, hold: Hold) -> tuple[NodeReport, NodePlan]:
         """Return what was found last, and the plan."""
+        snapshot = self._with_others_routes(snapshot)
         plan, found = self._compare(snapshot)
         if self._apply_enis(found, plan) | self._apply_pods(found, plan, hold):
             now = self._look_again()
@@ -88,7 +90,7 @@ class NodeReconcile:
 
     def compare(self, snapshot: KernelSnapshot) -> NodeReport:
         """Return how the node differs from its plan, pods' own namespaces included."""
-        plan, found = self._compare(snapshot)
+        plan, found = self._compare(self._with_others_routes(snapshot))
         looked_into = {p.interface: p.netns for p in self.wanted.pods if p.netns}
         for pod in plan.pods:
             if pod.facts in looked_into:
@@ -248,7 +250,11 @@ class NodeReconcile:
             self.refusals[part] = error
 
     def _look_again(self) -> KernelSnapshot:
-        return take_snapshot(eni.mac for eni in (*self.wanted.enis, *self.wanted.departing))
+        enis = (*self.wanted.enis, *self.wanted.departing)
+        return self._with_others_routes(take_snapshot(eni.mac for eni in enis))
+
+    def _with_others_routes(self, snapshot: KernelSnapshot) -> KernelSnapshot:
+        return replace(snapshot, state=snapshot.state | self.others_routes(snapshot.state))
 
     def _report(self, found: Differences, plan: NodePlan) -> NodeReport:
         errors = dict(self.errors)
