@@ -132,9 +132,10 @@ def _rules(eni: NodeENI) -> set[Item]:
         Rule(family_of(a), names.RULE_FROM_ENI, eni.table, source=host_cidr(a))
         for a in eni.facts.primary
     }
-    if not eni.ipvlan:
+    if eni.answers_for_pods:
         # rp_filter, which the kernel has for IPv4 only, looks the sender of a packet to a pod up
-        # without a mark. On a node whose main table has no route to it, it would drop the packet.
+        # without a mark, and arp_process() the sender of an ARP request. On a node whose main table
+        # has no route to it, both would drop what they got.
         items |= {
             Rule(IPV4, names.RULE_WAY_BACK, eni.table, source=subnet.cidr)
             for subnet in eni.facts.subnets

@@ -93,9 +93,12 @@ def test_pods_that_answer_for_themselves_are_reached_whatever_the_node_rejects(
     bench.assert_connected()
 
 
-@pytest.mark.parametrize("bench", ANSWERED_FOR, indirect=True)
 def test_a_node_without_a_route_to_its_pods_is_no_node_that_rejects_them(
     bench: ReachedPod,
 ) -> None:
-    bench.node.namespace.ip("route del default")
+    """As nodes of a closed network are."""
+    for family in (4, 6):
+        bench.node.namespace.program("ip", f"-{family}", "route", "del", "default")
     assert bench.node.look(into=True).errors == {}
+    forget_neighbours(bench)
+    bench.assert_connected()
