@@ -39,3 +39,9 @@ def on_link(address: str, subnet: str) -> bool:
     """Return True for an address of the subnet, and for a link-local one, which needs no route."""
     parsed = ipaddress.ip_address(address)
     return parsed.is_link_local or parsed in ipaddress.ip_network(subnet)
+
+
+def overlap(subnet: str, other: str) -> bool:
+    """Return True if two subnets of one family have an address in common."""
+    within = ipaddress.ip_network(other, strict=False)
+    return ipaddress.ip_network(subnet, strict=False).overlaps(within)

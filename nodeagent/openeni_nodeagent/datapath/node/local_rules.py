@@ -1,21 +1,18 @@
 """Find out whether the node looks for its own addresses before openeni's rules lead packets away.
 
-Who uses VRFs moves the kernel's rule 0 behind theirs (Documentation/networking/vrf.rst).
+Pure. Who uses VRFs moves the kernel's rule 0 behind theirs (Documentation/networking/vrf.rst).
 """
 
 from collections.abc import Iterable
 
 from openeni_crds import names
-from openeni_nodeagent.datapath.linux import dumps
-from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.model import TABLE_LOCAL, Rule
 from openeni_nodeagent.datapath_api import DatapathError
 
 
-def require_local_rules(families: Iterable[int]) -> None:
+def require_local_rules(families: Iterable[int], others: Iterable[Rule]) -> None:
     """Raise DatapathError if what pods send to their node would leave by their ENI."""
-    with Netlink() as netlink:
-        rules = [rule for rule in dumps.rules(netlink) if _is_for_all(rule)]
+    rules = [rule for rule in others if _is_for_all(rule)]
     for family in sorted(families):
         first = min((rule.priority for rule in rules if rule.family == family), default=None)
         if first is None or first >= names.RULE_ANSWER_V6:  # the first of ours

@@ -12,11 +12,11 @@ from typing import Final
 
 from openeni_crds import names
 from openeni_crds.status.eni import PortSubnet
-from openeni_nodeagent.addresses import IPV4, family_of, on_link
+from openeni_nodeagent.addresses import IPV4, family_of, on_link, overlap
 from openeni_nodeagent.datapath.describe import text
 from openeni_nodeagent.datapath.linux import dumps, uapi
 from openeni_nodeagent.datapath.linux.netlink import Netlink
-from openeni_nodeagent.datapath.model import Route
+from openeni_nodeagent.datapath.model import TABLE_MAIN, Route, Rule
 from openeni_nodeagent.datapath_api import DatapathError
 
 # fib_props in net/ipv4/fib_semantics.c. Where there is no route at all it is ENETUNREACH.
@@ -27,10 +27,17 @@ _REJECTING: Final = {
 }
 
 
-def require_way_back(subnets: Iterable[PortSubnet]) -> None:
-    """Raise DatapathError if a route rejects what one of these subnets sends."""
+def require_way_back(subnets: Iterable[PortSubnet], others_rules: Iterable[Rule]) -> None:
+    """Raise DatapathError if a route rejects what one of these subnets sends.
+
+    The kernel asks with a pod's address as the source and its link as `iif`, which nobody else can
+    without a pod. So nothing is judged where rules of others may answer it in another way.
+    """
+    rules = tuple(others_rules)
     with Netlink() as netlink:
         for subnet in (s for s in subnets if family_of(s.cidr) == IPV4):
+            if any(_may_tell_pods_apart(rule, subnet.cidr) for rule in rules):
+                continue
             asked = subnet.gateway or subnet.cidr.partition("/")[0]
             if kind := _REJECTING.get(dumps.route_type(netlink, asked)):
                 route = _route(netlink, kind, asked)
@@ -40,12 +47,18 @@ def require_way_back(subnets: Iterable[PortSubnet]) -> None:
                 )
 
 
+def _may_tell_pods_apart(rule: Rule, subnet: str) -> bool:
+    if rule.family != IPV4 or rule.priority >= names.RULE_WAY_BACK:
+        return False
+    return bool(rule.iif) or (bool(rule.source) and overlap(rule.source, subnet))
+
+
 def _route(netlink: Netlink, kind: int, address: str) -> str:
-    """Return a description of the route of others that rejects an address."""
+    """Return a description of what rejects an address: a route of the table main, or a rule."""
     within = [
         route
         for route in dumps.everybodys_routes(netlink, IPV4, kind=kind)
-        if route.protocol != names.PROTOCOL and on_link(address, route.destination)
+        if route.table == TABLE_MAIN and on_link(address, route.destination)
     ]
     return text(max(within, key=_prefix)) if within else "a rule"
 

@@ -1,7 +1,7 @@
 """Look at the node, and plan it as it is: with the NIC that each ENI has now."""
 
 import ipaddress
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -10,7 +10,7 @@ from openeni_nodeagent.addresses import IPV4, IPV6, host_cidr
 from openeni_nodeagent.datapath import ownership
 from openeni_nodeagent.datapath.filters.chains import given_marks
 from openeni_nodeagent.datapath.links import NodeENI, NodePod, pod_on_node
-from openeni_nodeagent.datapath.linux import modes
+from openeni_nodeagent.datapath.linux import dumps, modes
 from openeni_nodeagent.datapath.linux.kernel import (
     observe,
     observe_filters,
@@ -47,6 +47,7 @@ class KernelSnapshot:
     state: State
     pods: Mapping[str, str]
     host_ports: Mapping[str, tuple[PortMapping, ...]]
+    others_rules: tuple[Rule, ...]
 
 
 def take_snapshot(macs: Iterable[str]) -> KernelSnapshot:
@@ -57,8 +58,9 @@ def take_snapshot(macs: Iterable[str]) -> KernelSnapshot:
         for nic in nics:
             state |= routes_of(netlink, nic.index)
             state = ownership.with_routed_addresses(state, nic)
+        others_rules = tuple(r for r in dumps.rules(netlink) if r.protocol != names.PROTOCOL)
     state |= observe_filters()
-    return KernelSnapshot(state, ownership.pods(state), mappings_in(state))
+    return KernelSnapshot(state, ownership.pods(state), mappings_in(state), others_rules)
 
 
 def place(
@@ -80,7 +82,8 @@ def place(
     tables = _former_tables(seen, sorted(wanted.enis, key=lambda eni: eni.name in nics.of), given)
     with_nics = [(facts, nics.of[facts.name]) for facts in wanted.enis if facts.name in nics.of]
     rules = _rules_with_marks(seen, given)
-    enis, marked, errors = _with_marks(with_nics, node, rules, tables, marks)
+    of_node = node, snapshot.others_rules
+    enis, marked, errors = _with_marks(with_nics, of_node, rules, tables, marks)
     errors |= {eni.name: nics.errors[eni.name] for eni in wanted.enis if eni.name in nics.errors}
     missing = tuple(eni for eni in wanted.enis if eni.name not in {*nics.of, *nics.errors})
     errors |= {facts.name: _no_nic(facts) for facts in missing}
@@ -113,7 +116,7 @@ def place(
 
 def _with_marks(
     nics: Iterable[tuple[ENIFacts, Link]],
-    node: NodeFacts,
+    of_node: tuple[NodeFacts, Sequence[Rule]],
     marked: State,
     tables: Mapping[str, Collection[int]],
     marks: Marks,
@@ -129,7 +132,7 @@ def _with_marks(
         except DatapathError as error:
             errors[facts.name] = error
             continue
-        eni, error_of_eni = _eni(facts, LinkFacts(nic.name, nic.index), node, mark)
+        eni, error_of_eni = _eni(facts, LinkFacts(nic.name, nic.index), *of_node, mark)
         if error_of_eni:
             errors[facts.name] = error_of_eni
         enis.append(eni)
@@ -197,7 +200,7 @@ def _rule_with_mark(table: int, mark: Mark) -> Rule:
 
 
 def _eni(
-    facts: ENIFacts, link: LinkFacts, node: NodeFacts, mark: Mark
+    facts: ENIFacts, link: LinkFacts, node: NodeFacts, others_rules: Sequence[Rule], mark: Mark
 ) -> tuple[NodeENI, DatapathError | None]:
     """Return the ENI with the name and index that its NIC has now, and why it gets no pods.
 
@@ -226,9 +229,10 @@ def _eni(
         if IPV4 in eni.families and eni.ipvlan and eni.layer_2:
             require_arp_answers()
         if not eni.layer_3:  # ipvlan leads what is for the node to it
-            require_local_rules(f for f in eni.families if f == IPV4 or has_ipv6)
+            families = (f for f in eni.families if f == IPV4 or has_ipv6)
+            require_local_rules(families, others_rules)
         if eni.answers_for_pods:
-            require_way_back(facts.subnets)
+            require_way_back(facts.subnets, others_rules)
     except DatapathError as error:
         errors.append(error)
     return eni, next(iter(errors), None)

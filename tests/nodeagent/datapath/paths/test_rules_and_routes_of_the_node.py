@@ -1,6 +1,6 @@
 """Rules and routes of the node's own, which openeni leaves alone, and which cut its pods off."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 import pytest
 
@@ -69,7 +69,11 @@ def test_an_eni_whose_subnet_the_node_rejects_is_refused_until_it_does_not(
 ) -> None:
     """As those do who harden nodes by rejecting what is private and has no route of its own."""
     node = bench.node.namespace
-    node.ip(f"route add {kind} 10.0.0.0/8", f"route add {kind} 10.0.0.0/7")
+    node.ip(
+        f"route add {kind} 10.0.0.0/8",
+        f"route add {kind} 10.0.0.0/7",
+        "rule add pref 20000 from 10.99.0.11/24 lookup main",  # as nodes with several NICs have it
+    )
     message = str(bench.node.look(into=True).errors[bench.eni.name])
     assert message.startswith(f"route {kind} 10.0.0.0/8 table 254 has the kernel drop ")
     assert "10.98.0.0/24" in message
@@ -102,3 +106,41 @@ def test_a_node_without_a_route_to_its_pods_is_no_node_that_rejects_them(
     assert bench.node.look(into=True).errors == {}
     forget_neighbours(bench)
     bench.assert_connected()
+
+
+def let_pods_pass(bench: ReachedPod) -> None:
+    """The null route of a hardened node, and the rule by which its administrator lets pods pass."""
+    bench.node.namespace.ip(
+        "route add unreachable 10.0.0.0/8",
+        "route add default via 10.99.0.1 table 100",
+        "rule add pref 20000 from 10.98.0.0/24 lookup 100",
+    )
+
+
+def reject_what_the_node_sends(bench: ReachedPod) -> None:
+    """To private networks that are not its own; the kernel asks with a pod's link as `iif`."""
+    bench.node.namespace.ip(
+        "rule add pref 1000 iif lo to 10.99.0.0/24 lookup main",
+        "rule add pref 1001 iif lo to 10.0.0.0/8 prohibit",
+    )
+
+
+@pytest.mark.parametrize("damage", [let_pods_pass, reject_what_the_node_sends])
+@pytest.mark.parametrize("bench", ANSWERED_FOR, indirect=True)
+def test_an_eni_is_served_where_the_node_rejects_others_than_its_pods(
+    bench: ReachedPod, damage: Callable[[ReachedPod], None]
+) -> None:
+    damage(bench)
+    forget_neighbours(bench)
+    assert bench.node.look(into=True).errors == {}
+    bench.add("second", SECOND)
+    bench.assert_connected()
+
+
+@pytest.mark.parametrize("bench", ANSWERED_FOR, indirect=True)
+def test_the_route_that_is_named_is_one_that_the_kernel_asks(bench: ReachedPod) -> None:
+    bench.node.namespace.ip(
+        "route add unreachable 10.98.0.0/24 table 100", "route add unreachable 10.0.0.0/8"
+    )
+    message = str(bench.node.look(into=True).errors[bench.eni.name])
+    assert message.startswith("route unreachable 10.0.0.0/8 table 254 has the kernel drop ")
