@@ -93,6 +93,7 @@ class Rule:
     protocol: int = names.PROTOCOL
     oif: str = ""
     destination: str = ""  # CIDR
+    is_narrower: bool = False  # by what is not here, such as `not` or `uidrange`; nobody plans it
 
 
 @dataclass(frozen=True, slots=True)

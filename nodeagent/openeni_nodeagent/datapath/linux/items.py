@@ -50,6 +50,13 @@ LINK_ATTRIBUTES: Final = frozenset(  # that `link` reads
         uapi.IFLA_GROUP,
     }
 )
+_NARROWING: Final = (
+    "FRA_TUN_ID",
+    "FRA_UID_RANGE",
+    "FRA_IP_PROTO",
+    "FRA_SPORT_RANGE",
+    "FRA_DPORT_RANGE",
+)
 _IP6_RT_PRIO_USER: Final = 1024  # linux/ipv6_route.h: what the kernel makes of metric 0
 
 
@@ -131,6 +138,8 @@ def rule(message: Any) -> Rule | None:
         mask=message.get_attr("FRA_FWMASK") or 0,
         protocol=message.get_attr("FRA_PROTOCOL") or 0,
         destination=f"{destination}/{message['dst_len']}" if destination else "",
+        is_narrower=bool(message["flags"] & uapi.FIB_RULE_INVERT or message["tos"])
+        or any(message.get_attr(name) is not None for name in _NARROWING),
     )
 
 

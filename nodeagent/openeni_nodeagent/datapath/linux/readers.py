@@ -138,6 +138,11 @@ RULE: Final = Reader[Rule](
         uapi.FRA_FWMASK,
         uapi.FRA_OIFNAME,
         uapi.FRA_PROTOCOL,
+        uapi.FRA_TUN_ID,
+        uapi.FRA_UID_RANGE,
+        uapi.FRA_IP_PROTO,
+        uapi.FRA_SPORT_RANGE,
+        uapi.FRA_DPORT_RANGE,
     },
     items.rule,
 )

@@ -121,10 +121,16 @@ FRA_SRC: Final = 2
 FRA_IIFNAME: Final = 3
 FRA_PRIORITY: Final = 6
 FRA_FWMARK: Final = 10
+FRA_TUN_ID: Final = 12
 FRA_TABLE: Final = 15
 FRA_FWMASK: Final = 16
 FRA_OIFNAME: Final = 17
+FRA_UID_RANGE: Final = 20
 FRA_PROTOCOL: Final = 21
+FRA_IP_PROTO: Final = 22
+FRA_SPORT_RANGE: Final = 23
+FRA_DPORT_RANGE: Final = 24
+FIB_RULE_INVERT: Final = 0x2
 FR_ACT_TO_TBL: Final = 1
 
 # linux/pkt_sched.h

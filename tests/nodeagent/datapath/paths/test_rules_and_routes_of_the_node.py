@@ -52,6 +52,19 @@ def test_an_eni_whose_pods_do_not_find_their_node_is_refused_until_they_do(
     bench.assert_connected()
 
 
+@pytest.mark.parametrize(
+    "condition", ["not from all", "uidrange 1000-1999", "ipproto tcp", "tos 0x10", "from 192.0.2.1"]
+)
+@pytest.mark.parametrize("bench", MODES[:1], indirect=True)
+def test_a_rule_for_some_packets_alone_does_not_lead_pods_to_their_node(
+    bench: ReachedPod, condition: str
+) -> None:
+    move_local(bench, 4)
+    bench.node.namespace.ip(f"rule add pref 0 {condition} lookup local")
+    message = str(bench.node.look(into=True).errors[bench.eni.name])
+    assert "the first is rule 32765" in message
+
+
 @pytest.mark.parametrize("bench", OF_LAYER_3, indirect=True)
 def test_pods_that_ipvlan_leads_to_their_node_find_it_wherever_that_rule_stands(
     bench: ReachedPod,
