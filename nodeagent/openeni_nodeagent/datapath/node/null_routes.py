@@ -50,9 +50,8 @@ def require_way_back(subnets: Iterable[PortSubnet], others_rules: Iterable[Rule]
 def _may_tell_pods_apart(rule: Rule, subnet: str) -> bool:
     if rule.family != IPV4 or rule.priority >= names.RULE_WAY_BACK:
         return False
-    return (
-        bool(rule.iif) or rule.is_narrower or (bool(rule.source) and overlap(rule.source, subnet))
-    )
+    of_pods = bool(rule.source) and overlap(rule.source, subnet)
+    return of_pods or bool(rule.iif) or rule.is_narrower
 
 
 def _route(netlink: Netlink, kind: int, address: str) -> str:

@@ -16,11 +16,11 @@ def forget_flows(restored: Iterable[Operation], before: State, now: State) -> No
 
     Where what translates senders was restored, the members of sets say whose. What leads to the
     node's own addresses never passes there. And of those that were answered by an ENI's former
-    mark, since agent.markMask is another one.
+    mark, since agent.markMask is another one: with one more bit the value stays.
     """
-    marks = {table: given.mark for table, given in given_marks(now).items()}
+    marks = {table: given.mark.value for table, given in given_marks(now).items()}
     former = {table: given.mark for table, given in given_marks(before).items()}
-    if stale := {mark for table, mark in former.items() if marks.get(table, mark) != mark}:
+    if stale := {m for table, m in former.items() if marks.get(table, m.value) != m.value}:
         flush_marked(stale)
     if any(o.verb is not Verb.REMOVE and _translates(o.item) for o in restored):
         own = {i.address for i in now if isinstance(i, Address)}

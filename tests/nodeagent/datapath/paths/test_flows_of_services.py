@@ -99,6 +99,29 @@ def test_one_to_a_node_port_at_an_eni_is_answered_by_it_with_another_mask(
     assert topology.network.dropped() == {}
 
 
+def test_one_whose_mark_has_the_same_value_in_a_wider_mask_stays_with_its_backend(
+    topology: Topology,
+) -> None:
+    """One more bit is what `LinkReady` asks for where a node has more ENIs than marks."""
+    node, pods = topology.node, topology.pods
+    primary = pods["a1"].facts.eni.primary[0]
+    backends = f"0 : {pods['a1'].address}, 1 : {pods['a2'].address}"  # as kube-proxy chooses one
+    node.namespace.nft(f"""table ip proxy {{
+      chain prerouting {{ type nat hook prerouting priority dstnat;
+        ip daddr {primary} tcp dport 30080 dnat to numgen inc mod 2 map {{ {backends} }}; }}
+    }}
+    """)
+    for name in ("a1", "a2"):
+        pods[name].namespace.echo(30080)
+    with topology.network.outside.run(socket.create_connection, (primary, 30080), 5) as client:
+        client.settimeout(4)
+        assert is_answered(client)
+        node.datapath = KernelDatapath(0x003F0000)
+        for _ in range(2):
+            assert node.look().errors == {}
+        assert is_answered(client)
+
+
 def test_one_to_a_program_of_the_node_goes_on(topology: Topology) -> None:
     """It never has another sender. Its server speaks next, as in a watch of the API server."""
     host, pod = topology.node.namespace, topology.pods["a1"].namespace
