@@ -31,7 +31,7 @@ _LIKELY: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "address": (
         "addresses",
-        "a DHCP client, NetworkManager or systemd-networkd manages the ENI's NIC",
+        "a DHCP client, NetworkManager or systemd-networkd manages the ENI's NIC or a pod's link",
     ),
     "neighbour": ("neighbours", "`ip neigh flush`, or a program that sets the ENI's NIC down"),
     "sysctl": ("sysctls", "`sysctl --system`, tuned, or another network plugin"),

@@ -3,19 +3,31 @@
 from collections.abc import Container, Iterable
 
 from openeni_nodeagent.datapath.describe import sentence
-from openeni_nodeagent.datapath.model import Operation
+from openeni_nodeagent.datapath.model import NOTHING, Operation, State, Verb
 from openeni_nodeagent.datapath.node.plan import Differences, Part
 from openeni_nodeagent.datapath_api import Repair
 
 
 class NotedRepairs:
-    """Holds the operations that one look made necessary, by part."""
+    """Holds the operations that a look found necessary, by part.
+
+    What was there when the look began, and has to come again, went with something that the look has
+    removed, such as an address: nobody else has taken it away.
+    """
 
     def __init__(self) -> None:
         self._noted: list[tuple[Part, Operation]] = []
+        self._before = NOTHING
+
+    def begin(self, seen: State) -> None:
+        self._before = seen
 
     def note(self, part: Part, operations: Iterable[Operation]) -> None:
-        self._noted += [(part, operation) for operation in operations]
+        self._noted += [
+            (part, operation)
+            for operation in operations
+            if operation.verb is Verb.REMOVE or operation.item not in self._before
+        ]
 
     def done(self, refused: Container[Part], left: Differences) -> tuple[Repair, ...]:
         """Return what was noted, without what the kernel has refused to restore."""

@@ -70,6 +70,7 @@ class NodeReconcile:
     def run(self, snapshot: KernelSnapshot, hold: Hold) -> tuple[NodeReport, NodePlan]:
         """Return what was found last, and the plan."""
         snapshot = self._with_others_routes(snapshot)
+        self.noted.begin(snapshot.state)
         plan, found = self._compare(snapshot)
         if self._apply_enis(found, plan) | self._apply_pods(found, plan, hold):
             now = self._look_again()

@@ -162,6 +162,7 @@ def test_routes_and_addresses_of_others_go_from_pods_links_and_slaves_and_the_po
     damage(bench)
     report = bench.node.look()
     assert (report.errors, report.differing, report.left) == ({}, {}, "")
+    assert {repair.text.rpartition(" should ")[2] for repair in report.repairs} == {"not be there"}
     assert of_others(bench) == []
     assert bench.check() == ()
     bench.assert_connected()
