@@ -30,6 +30,7 @@ def kernel(
     def is_supported(datapath: Datapath) -> bool:
         return datapath.word in labels
 
+    monkeypatch.setattr(modes, "_found", dict[str, bool]())
     monkeypatch.setattr(modes, "knows_sockets", lambda: sockets)
     monkeypatch.setattr(modes, "_is_supported", is_supported)
     monkeypatch.setattr(modes, "has_egress_hook", lambda: egress)
@@ -102,7 +103,7 @@ def test_a_mode_whose_module_somebody_loads_is_supported_from_then_on(
         return False
 
     truth = modes.supported_datapath_modes()
-    monkeypatch.setattr(modes, "_supported", set[str]())
+    monkeypatch.setattr(modes, "_found", dict[str, bool]())
     with monkeypatch.context() as patch:
         patch.setattr(modes, "_creates_link", refuses)
         assert modes.supported_datapath_modes() == frozenset()
@@ -110,6 +111,26 @@ def test_a_mode_whose_module_somebody_loads_is_supported_from_then_on(
             modes.require_support(VETH)
     modes.require_support(VETH)
     assert modes.supported_datapath_modes() == truth
+
+
+@pytest.mark.root
+def test_who_asks_for_a_mode_that_does_not_work_has_no_other_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried: list[Datapath] = []
+
+    def refuses(datapath: Datapath) -> bool:
+        tried.append(datapath)
+        return False
+
+    monkeypatch.setattr(modes, "_found", dict[str, bool]())
+    monkeypatch.setattr(modes, "_creates_link", refuses)
+    for _ in range(2):
+        with pytest.raises(ModeUnsupportedError, match="only none"):
+            modes.require_support(L3S)
+    assert {mode.word: tried.count(mode) for mode in tried if mode != L3S} == {
+        mode.word: 2 for mode in (VETH, L2, L3)
+    }
 
 
 @pytest.mark.root

@@ -45,7 +45,7 @@ _ALL: Final = (
     Datapath(Mode.VETH),
     *(Datapath(Mode.IPVLAN, IPVlanDatapath(mode)) for mode in IPVlanMode),
 )
-_supported: Final = set[str]()  # words of modes
+_found: Final = dict[str, bool]()  # whether modes work, as last tried, by their words
 
 
 def supported_datapath_modes() -> frozenset[str]:
@@ -58,11 +58,20 @@ def _is_supported(datapath: Datapath) -> bool:
 
     What it refuses is tried again each time: a module may be installed while the node runs.
     """
-    if datapath.word not in _supported:
+    if not _found.get(datapath.word):
         creates_link = partial(_creates_link, datapath)
-        if any(in_new_namespace(creates_link) for _ in range(_TRIES)):
-            _supported.add(datapath.word)
-    return datapath.word in _supported
+        _found[datapath.word] = any(in_new_namespace(creates_link) for _ in range(_TRIES))
+    return _found[datapath.word]
+
+
+def _known() -> list[str]:
+    """Return the words of the modes that worked when they were last tried.
+
+    Each ENI in a mode that does not work asks for them at each look: none is tried again for that.
+    """
+    return sorted(
+        d.word for d in _ALL if (_found[d.word] if d.word in _found else _is_supported(d))
+    )
 
 
 @cache
@@ -121,7 +130,7 @@ def require_support(datapath: Datapath) -> None:
     if not _is_supported(datapath):
         raise ModeUnsupportedError(
             f"this node's kernel does not support mode {datapath.word}, only "
-            f"{', '.join(sorted(supported_datapath_modes())) or 'none'}: "
+            f"{', '.join(_known()) or 'none'}: "
             "use one of these, or another kernel"
         )
     if datapath.ipvlan_mode in {IPVlanMode.L3S, IPVlanMode.L3} and not knows_sockets():
