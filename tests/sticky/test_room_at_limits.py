@@ -111,3 +111,24 @@ def test_two_on_their_way_and_room_for_one_of_them(make_world: Make) -> None:
         world.create_pod(f"web-{n}", "n3", **KEPT)
     world.create_pod("plain", "n3")
     assert start_all(world, ["web-0", "web-1", "plain"], 120)
+
+
+def test_an_address_that_no_subnet_has_is_asked_for_by_one_eni_at_a_time(make_world: Make) -> None:
+    """Of two, each would be asked for the one that the node may hold, as soon as both lack none."""
+    world = make_world(capacity={**SIZES, "addressesPerENI": 2})
+    for n in range(4):
+        world.start(f"p{n}", "n1")
+    sizes = {**SIZES, "growth": "Elastic", "addressesPerENI": 4, "maxAddressesPerNode": 5}
+    change = [{"op": "add", "path": "/spec/capacity", "value": sizes}]
+    world.sim.api.patch(ENIPOOLS, "pods", operations=change)
+    world.sim.cloud.filled.add(world.sim.subnet.id)
+    for n in range(3):
+        world.create_pod(f"more{n}", "n1")
+    for _ in range(60):
+        world.step()
+    before = world.sim.cloud.calls["set fixed IPs"]
+    for _ in range(300):
+        world.step()
+    assert world.sim.cloud.calls["set fixed IPs"] - before < 5, (
+        "each is refused, and the next waits"
+    )

@@ -75,13 +75,14 @@ def corrections(
 
     An ENI gets room for the addresses that certain pods wait for on its node. It stops to ask for
     addresses that its subnets do not have, if others have them, and for those that it is refused
-    once other ENIs have what the node may hold.
+    once other ENIs have what the node may hold, or are asked for it: who has asked for longest
+    gives way.
     """
     touched = {a.eni for a in planned if isinstance(a, GrowENI | RetireAddresses | RetireENI)}
     found: list[GrowENI | RetireAddresses] = []
     left, taken, lacking = unheld(node, policy), added(node, planned), False
     # Nothing is withdrawn for what is only planned: the pool's limits may still forbid that.
-    for eni in sorted(node.enis, key=lambda e: not e.awaited):
+    for eni in sorted(node.enis, key=lambda e: (not e.awaited, e.lacking_seconds)):
         if not eni.resizable or eni.name in touched:
             continue
         claims = _with_claims(eni, node)
@@ -200,8 +201,18 @@ def unheld(node: NodeState, policy: SizingPolicy) -> int:
     return most - sum(e.held for e in node.enis)
 
 
+def asked_in_vain(node: NodeState) -> int:
+    """Return how many addresses ENIs are refused that no other one is asked for instead.
+
+    Within the node's limit its request would end theirs. If it is refused as well, theirs comes
+    back: with a call each time, and for ever.
+    """
+    refused = (e for e in node.enis if e.resizable and holds_others(e, node))
+    return sum(max(0, e.asked - e.held) for e in refused)
+
+
 def holds_others(eni: ENIState, node: NodeState) -> bool:
-    """Return True if no other ENI is created while the cloud gives this one no addresses.
+    """Return True if no other ENI is created or grows instead of one that the cloud gives nothing.
 
     It would be refused the same, or it is not known yet that it would not be needed.
     """

@@ -113,7 +113,8 @@ def _retire_then_delete(eni: ENIState) -> Action | None:
 def _grow(node: NodeState, policy: SizingPolicy, lacking: int) -> Plan:
     """Return the plan of a node that lacks addresses: those of its ENIs first, then another ENI."""
     grown: tuple[GrowENI, ...] = ()
-    size, left = policy.addresses_per_eni, max(0, elastic.unheld(node, policy))
+    size, left = policy.addresses_per_eni, elastic.unheld(node, policy)
+    left = max(0, left - elastic.asked_in_vain(node))
     if policy.elastic:
         have = sum(e.capacity for e in node.enis)
         wanted = full_addresses(node, policy) - have

@@ -56,6 +56,30 @@ def test_it_asks_for_no_more_than_other_enis_leave_of_the_nodes_limit(
     assert plan(NodeState("n1", (OLD, full)), policy).actions == (RetireAddresses("a", kept),)
 
 
+@pytest.mark.parametrize(
+    ("refused", "grown"),
+    [
+        pytest.param(NEW, [], id="the next attempt may succeed"),
+        pytest.param(OLD, [GrowENI("b", 4)], id="else the other one gets them"),
+        pytest.param(SCARCE, [], id="which would find none either"),
+    ],
+)
+def test_the_rest_of_a_nodes_limit_is_asked_for_once(
+    refused: ENIState, grown: list[Action]
+) -> None:
+    """Two ENIs that ask for it by turns would be refused it in each call, for ever."""
+    node = NodeState("n1", (replace(refused, wanted=6), OTHER))
+    assert list(plan(node, replace(POLICY, max_addresses=8)).actions) == grown
+
+
+def test_of_two_that_ask_in_vain_the_first_gives_way() -> None:
+    """Else the second one would be offered again what is withdrawn from it."""
+    asks = replace(OTHER, wanted=4, refused=True, lacking_seconds=1.0)
+    node = NodeState("n1", (replace(OLD, wanted=6), asks))
+    found = plan(node, replace(POLICY, max_addresses=8)).actions
+    assert found == (RetireAddresses("a", 4),)
+
+
 def test_what_it_asks_for_is_in_the_pools_budget_already() -> None:
     """Else a node with claims would withdraw it and ask for it again by turns."""
     node = NodeState("n1", (replace(OLD, claimed=1, awaited=1),), waiting=2)

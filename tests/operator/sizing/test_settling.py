@@ -39,9 +39,14 @@ class Limited:
     limits: Limits
     kept: int  # addresses on their way to the node
     leaving: tuple[int, ...]  # free addresses of the first ENIs that other nodes wait for
+    refuses: bool  # the cloud gives no ENI another address
+    scarce: bool  # as there are none
 
     def planned(self) -> "Limited":
-        """Return the same after one look of the pool: only specs of ENIs have changed."""
+        """Return the same after one look of the pool: specs of ENIs have changed, nothing else.
+
+        What follows is at most that the cloud refuses what they ask for.
+        """
         node = self.node
         budget = pool_budget(
             self.limits,
@@ -55,7 +60,20 @@ class Limited:
             action = budget.allow(planned, node)
             if action is not None:
                 write(enis, action, leaving)
-        return replace(self, node=replace(node, enis=tuple(enis.values())))
+        answered = tuple(map(self.answered, enis.values()))
+        return replace(self, node=replace(node, enis=answered))
+
+    def answered(self, eni: ENIState) -> ENIState:
+        """Return the ENI after its request, if it makes one; what pods claim is refused by name."""
+        if not self.refuses:
+            return eni
+        refused = eni.usable and eni.asked > eni.addresses + eni.claimed
+        seconds = eni.lacking_seconds if refused == eni.refused else 0.0
+        eni = replace(eni, refused=refused, scarce=False, lacking_seconds=seconds)
+        if refused:
+            eni = replace(eni, releasing=0)  # that is done before addresses are added
+        # Their subnets count as full for a while.
+        return replace(eni, scarce=True, room=0) if refused and self.scarce else eni
 
 
 def write(enis: dict[str, ENIState], action: Action, leaving: dict[str, int]) -> None:
@@ -73,7 +91,8 @@ def write(enis: dict[str, ENIState], action: Action, leaving: dict[str, int]) ->
             )
         case UnretireENI(name):
             eni = replace(enis[name], retiring=False, parked=False, all_asked=False)
-            enis[name] = replace(eni, all_retired=False, wanted=max(1, eni.addresses))
+            eni = replace(eni, all_retired=False, wanted=max(1, eni.addresses))
+            enis[name] = replace(eni, misasked=leaving.get(name, 0) > 0)
         case GrowENI(name, keep) | RetireAddresses(name, keep):
             eni = enis[name]
             leaves = min(eni.addresses - 1, leaving.get(name, 0))
@@ -106,16 +125,18 @@ def some_eni(draw: st.DrawFn, name: str) -> tuple[ENIState, int]:
     cooling = draw(st.integers(0, min(1, addresses - granted)))
     leaving = draw(st.integers(0, min(2, addresses - granted)))
     claimed = draw(st.integers(0, 2))
+    wanted = draw(st.integers(max(1, granted), 5))
+    unasked = wanted > addresses - min(leaving, addresses - 1)
     eni = ENIState(
         name,
         addresses,
         releasing=draw(st.integers(0, 1)),
         granted=granted,
         cooling=cooling,
-        wanted=draw(st.integers(max(1, granted), 5)),
+        wanted=wanted,
         claimed=claimed,
         awaited=draw(st.integers(0, claimed)),
-        misasked=draw(st.booleans()),
+        misasked=draw(st.booleans()) or (leaving > 0 and unasked),
         all_leave=leaving == addresses,
         lacking_seconds=draw(st.sampled_from((0.0, 90.0))),
         stalled_seconds=draw(st.sampled_from((0.0, 700.0, 4000.0))),
@@ -159,6 +180,8 @@ def some_node(draw: st.DrawFn) -> Limited:
         Limits(max_addresses=most),
         kept=draw(st.integers(0, 1)),
         leaving=tuple(leaving for _, leaving in enis),
+        refuses=draw(st.booleans()),
+        scarce=draw(st.booleans()),
     )
 
 
