@@ -93,7 +93,7 @@ def corrections(
         kept = max(eni.count, min(wanted, eni.asked))
         if wanted > max(eni.addresses, eni.asked):
             found.append(GrowENI(eni.name, wanted))
-            left -= max(0, wanted - eni.held)
+            taken += max(0, wanted - eni.held)
         elif eni.misasked or (eni.scarce and node.other_subnets and kept < eni.asked):
             found.append(RetireAddresses(eni.name, kept))
         elif eni.refused:  # once it is not any more, it gets all that it asks for at once

@@ -80,6 +80,17 @@ def test_of_two_that_ask_in_vain_the_first_gives_way() -> None:
     assert found == (RetireAddresses("a", 4),)
 
 
+def test_for_what_another_one_is_to_be_asked_it_asks_on() -> None:
+    """The pool's limit may forbid that; once the other one is asked, it gives way."""
+    claims = replace(OTHER, claimed=1, awaited=1)
+    asks = replace(OLD, wanted=5)
+    policy = replace(POLICY, max_addresses=7)
+    found = plan(NodeState("n1", (asks, claims)), policy).actions
+    assert found == (GrowENI("b", 3),)
+    found = plan(NodeState("n1", (asks, replace(claims, wanted=3))), policy).actions
+    assert found == (RetireAddresses("a", 4),)
+
+
 def test_what_it_asks_for_is_in_the_pools_budget_already() -> None:
     """Else a node with claims would withdraw it and ask for it again by turns."""
     node = NodeState("n1", (replace(OLD, claimed=1, awaited=1),), waiting=2)
