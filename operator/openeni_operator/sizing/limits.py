@@ -37,14 +37,11 @@ class PoolBudget:
 
         There the pool's limit counts like the node's own: a free address makes room for them.
         """
-        left = self._left(node)
-        if left is None or not (policy.elastic and node.awaiting):
+        if self.addresses is None or not (policy.elastic and node.awaiting):
             return policy
-        held = sum(max(e.held, e.asked) if e.usable else e.held for e in node.enis)
-        most = held + left
-        if policy.max_addresses is not None and policy.max_addresses <= most:
-            return policy
-        return replace(policy, max_addresses=most)
+        most = node.counted + self.addresses + self.kept.get(node.name, 0)
+        own = policy.max_addresses
+        return replace(policy, max_addresses=most if own is None else min(own, most))
 
     def allow(self, action: Action, node: NodeState) -> Action | None:
         """Return the action for the node, made smaller to fit, or None if it does not fit.
@@ -64,28 +61,27 @@ class PoolBudget:
                 eni = next(e for e in node.enis if e.name == name)
                 # It has them, or was promised them; what is leaving it may be another node's.
                 free = min(wanted, max(eni.addresses, eni.asked))
-                count = free + (self._take(wanted - free, node) if wanted > free else 0)
+                count = free + self._take(wanted - free, node)
                 if count > eni.asked:
                     return GrowENI(name, count)
                 return RetireAddresses(name, eni.count) if eni.misasked else None
             case _:
                 return action
 
-    def _left(self, node: NodeState) -> int | None:
-        return None if self.addresses is None else self.addresses + self.kept.get(node.name, 0)
-
     def _take(self, wanted: int, node: NodeState) -> int:
-        """Return how many of the addresses the node may still get, and count them."""
-        left, kept = self._left(node), self.kept.get(node.name, 0)
-        if self.addresses is None or left is None:
+        """Return how many of the addresses the node may still get, and count them.
+
+        Those that are kept for it come first.
+        """
+        if self.addresses is None or not wanted:
             return wanted
-        count = min(wanted, left)
-        if not count:
+        own = min(wanted, self.kept.get(node.name, 0))
+        others = min(wanted - own, self.addresses)
+        if not own + others:
             self.refuse(ADDRESSES, node)
-        own = min(kept, count)
-        self.kept[node.name] = kept - own
-        self.addresses -= count - own
-        return count
+        self.kept[node.name] = self.kept.get(node.name, 0) - own
+        self.addresses -= others
+        return own + others
 
     def waits_for(self, node: NodeState) -> tuple[str, ...]:
         """Return the limits for which pods of the node wait.

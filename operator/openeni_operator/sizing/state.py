@@ -136,6 +136,11 @@ class NodeState:
         return sum(eni.awaited for eni in self.enis)
 
     @property
+    def counted(self) -> int:
+        """Return how many addresses the pool's limit counts: also those that the cloud refuses."""
+        return sum(max(e.held, e.asked) if e.usable else e.held for e in self.enis)
+
+    @property
     def pods_wait(self) -> bool:
         return self.waiting + self.awaiting > 0
 

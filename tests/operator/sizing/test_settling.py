@@ -48,12 +48,8 @@ class Limited:
         What follows is at most that the cloud refuses what they ask for.
         """
         node = self.node
-        budget = pool_budget(
-            self.limits,
-            len(node.enis),
-            sum(max(e.held, e.asked) if e.usable else e.held for e in node.enis),
-            {node.name: self.kept},
-        )
+        kept = {node.name: self.kept}
+        budget = pool_budget(self.limits, len(node.enis), node.counted, kept)
         enis = {e.name: e for e in node.enis}
         leaving = dict(zip(enis, self.leaving, strict=False))
         for planned in plan(node, budget.bind(self.policy, node)).actions:
@@ -152,7 +148,7 @@ def some_eni(draw: st.DrawFn, name: str) -> tuple[ENIState, int]:
 def some_node(draw: st.DrawFn) -> Limited:
     enis = [draw(some_eni(name)) for name in "abc"[: draw(st.integers(1, 3))]]
     states = tuple(eni for eni, _ in enis)
-    held = sum(max(e.held, e.asked) if e.usable else e.held for e in states)
+    held = NodeState("n1", states).counted
     least = draw(st.integers(0, 2))
     policy = SizingPolicy(
         addresses_per_eni=draw(st.integers(1, 4)),
