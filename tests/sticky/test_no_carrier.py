@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from openeni_crds.conditions import Reason
+from openeni_crds.conditions import Reason, Type, find
 from openeni_crds.names import ENIPOOLS
 from openeni_nodeagent.datapath_api import NoCarrierError
+from openeni_operator.cloud.errors import CloudUnreachableError
+from openeni_testing.cloud.faults import Fault
 from openeni_testing.sticky.world import KEPT, StickyWorld, Wish
 
 pytestmark = pytest.mark.usefixtures("carrier_is_lost_at_once")
@@ -161,6 +163,41 @@ def test_its_address_leaves_a_port_that_neutron_has_down_or_disabled(
     world.end("web-0")
     world.create_pod("web-0", "n2", **KEPT)
     assert world.retry("web-0", 300) == (address,)
+
+
+@pytest.mark.parametrize("refusals", [0, 3])
+@pytest.mark.parametrize(
+    ("port", "reason"),
+    [
+        ({"status": "DOWN"}, Reason.PORT_NOT_ACTIVE),
+        ({"status": "DOWN", "enabled": False}, Reason.PORT_DISABLED),
+    ],
+)
+def test_such_an_eni_says_so_all_the_time(
+    make_world: Make, port: dict[str, Any], reason: Reason, refusals: int
+) -> None:
+    """Else the pool would plan with it for a moment, and each release would be two events."""
+    world = make_world(capacity=TWO)
+    (address,) = world.start("web-0", "n1", **KEPT)
+    world.start("web-1", "n1", **KEPT)
+    lost = lose_carrier(world, address)
+    for found in list(world.sim.cloud.ports.values()):
+        if any(f.address == address for f in found.fixed_ips):
+            world.sim.cloud.ports[found.id] = replace(found, revision=found.revision + 1, **port)
+    for _ in range(20):
+        world.step(10)
+    reasons = set[str]()
+
+    def look(_: str) -> None:
+        attached = find(world.sim.eni(lost).status.conditions, Type.ATTACHED)
+        reasons.add(attached.reason if attached else "")
+
+    world.sim.store.after_write = look
+    world.sim.cloud.fail("set fixed IPs", *[Fault(CloudUnreachableError("503"))] * refusals)
+    world.end("web-0")
+    world.create_pod("web-0", "n2", **KEPT)
+    assert world.retry("web-0", 300) == (address,)
+    assert reasons == {reason}
 
 
 @pytest.mark.parametrize("gap", [1, 2])

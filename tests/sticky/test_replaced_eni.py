@@ -10,8 +10,11 @@ from dataclasses import replace
 import pytest
 
 from openeni_crds.conditions import Type, is_true
+from openeni_crds.eni import ENI
 from openeni_crds.names import ENIS
 from openeni_operator.cloud.api import FixedIP
+from openeni_operator.cloud.errors import CloudError, CloudUnreachableError, ResourceConflictError
+from openeni_testing.cloud.faults import Fault
 from openeni_testing.sticky.world import KEPT, StickyWorld
 
 Make = Callable[..., StickyWorld]
@@ -121,12 +124,12 @@ def test_a_pod_keeps_the_port_that_has_its_address(make_world: Make, growth: str
     world.until(lambda: not attached() & {first.id, second}, "both are removed")
 
 
-@pytest.mark.parametrize("delete", [False, True])
-@pytest.mark.parametrize("node", ["n1", "n2"])
-def test_what_a_pod_keeps_leaves_an_eni_with_two_ports(
-    make_world: Make, node: str, *, delete: bool
-) -> None:
-    """While another pod runs with the first port, which goes together with the second."""
+@pytest.fixture
+def with_two_ports(make_world: Make) -> tuple[StickyWorld, ENI, str]:
+    """Return an ENI with two ports, and the address of web on the second.
+
+    Another pod runs with the first port, which goes together with the second.
+    """
     world = make_world(capacity={"addressesPerENI": 4, "minAvailable": 1, "maxENIsPerNode": 3})
     (other,) = world.start("other", "n1")
     ports = world.sim.cloud.ports.values()
@@ -139,10 +142,49 @@ def test_what_a_pod_keeps_leaves_an_eni_with_two_ports(
         world.step(10)
     (eni,) = world.sim.process.state.enis_with(address)
     assert eni.is_broken
+    return world, eni, address
+
+
+@pytest.mark.parametrize("delete", [False, True])
+@pytest.mark.parametrize("node", ["n1", "n2"])
+def test_what_a_pod_keeps_leaves_an_eni_with_two_ports(
+    with_two_ports: tuple[StickyWorld, ENI, str], node: str, *, delete: bool
+) -> None:
+    world, eni, address = with_two_ports
     if delete:
         world.sim.api.delete(ENIS, eni.name)
         world.step(60)
     world.end("web")
     world.create_pod("web", node, **KEPT)
     assert world.retry("web", 100) == (address,)
-    assert world.node_of(other) == "n1"
+    assert world.node_of(world.addresses("other")[0]) == "n1"
+
+
+@pytest.mark.parametrize(
+    ("error", "times"),
+    [
+        pytest.param(None, 0, id="nothing fails"),
+        pytest.param(ResourceConflictError("busy"), 3, id="the change is refused"),
+        pytest.param(CloudUnreachableError("503"), 100, id="the cloud is away"),
+    ],
+)
+def test_it_offers_no_address_while_one_leaves_it(
+    with_two_ports: tuple[StickyWorld, ENI, str], error: CloudError | None, times: int
+) -> None:
+    """Both ports stay attached: any version that says otherwise has pods get addresses of it."""
+    world, eni, _ = with_two_ports
+    offers = list[str]()
+
+    def look(_: str) -> None:
+        if (found := world.sim.eni(eni.name)).offers_addresses:
+            offers.append(repr(found.status.conditions))
+
+    world.sim.store.after_write = look
+    if error is not None:
+        world.sim.cloud.fail("set fixed IPs", *[Fault(error)] * times)
+    world.end("web")
+    world.create_pod("web", "n1", **KEPT)
+    for _ in range(60):
+        world.step(resync=False)
+    assert world.sim.cloud.calls["set fixed IPs"], "it was asked for"
+    assert not offers

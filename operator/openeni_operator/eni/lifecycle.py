@@ -18,10 +18,12 @@ from openeni_crds.conditions import Reason
 from openeni_operator.cloud.api import Port
 from openeni_operator.eni.facts import Facts
 from openeni_operator.eni.safeguards import (
+    attached_twice,
     confirm_absence,
     confirm_older_port,
     detach,
     reattach_port,
+    reject_disabled_port,
     resize_was_refused,
     wait_for_resize,
     wait_foreign,
@@ -93,17 +95,11 @@ def remove_duplicates(facts: Facts) -> Step | None:
 
 def keep_attached_duplicates(facts: Facts) -> Step | None:
     """Two attached ports mean that Neutron hid one for long: pods may have addresses of both."""
+    fault = attached_twice(facts)
+    if fault is not None:
+        return release_addresses(facts) or Wait(Reason.PORT_CHANGED, fault.message, SLOW_POLL)
     duplicates = sorted((p for p in facts.ports if p is not facts.port), key=lambda p: p.id)
-    if not duplicates:
-        return None
-    if facts.deleting and not facts.in_use:
-        return detach(duplicates[0], facts) or DeletePort(duplicates[0].id)
-    return release_addresses(facts) or Wait(
-        Reason.PORT_CHANGED,
-        f"ports {', '.join(sorted(p.id for p in facts.ports))} of this ENI are attached: the "
-        "operator puts another ENI in its place, and removes both after the last pod",
-        SLOW_POLL,
-    )
+    return (detach(duplicates[0], facts) or DeletePort(duplicates[0].id)) if duplicates else None
 
 
 def wait_until_retired(facts: Facts) -> Step | None:
@@ -192,19 +188,6 @@ def reject_foreign_server(facts: Facts) -> Step | None:
     port = facts.port
     foreign = port is not None and port.device_id != facts.server_id
     return wait_foreign(port, facts) if port and foreign else None
-
-
-def reject_disabled_port(facts: Facts) -> Step | None:
-    """Leave a port disabled that somebody has disabled: it may be on purpose."""
-    port = facts.port
-    if port is None or port.enabled:
-        return None
-    return Wait(
-        Reason.PORT_DISABLED,
-        f"port {port.id} is disabled (its admin_state_up is false), so its pods have no network: "
-        f"run openstack port set --enable {port.id}",
-        SLOW_POLL,
-    )
 
 
 def wait_for_link(facts: Facts) -> Step | None:

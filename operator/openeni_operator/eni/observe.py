@@ -28,6 +28,7 @@ from openeni_operator.eni.port_settings import settings_of
 from openeni_operator.eni.port_status import NetworkFacts, describe_port
 from openeni_operator.eni.report import report_is_about
 from openeni_operator.eni.resize import NO_RESIZE, Claims, resize_of
+from openeni_operator.eni.safeguards import attached_twice, why_inactive
 from openeni_operator.eni.status import ObservedPort, in_use, is_given_up, is_port_deleted
 from openeni_operator.eni.timing import CONFIRM_INTERVAL, CREATE_SETTLE_TIME
 from openeni_operator.eni.tracker import PortTracker
@@ -77,6 +78,7 @@ class Observation:
             settled=settled,
             elastic=self.elastic,
             resize=self.facts.resize,
+            inactive=why_inactive(self.facts),
             mtu_changed=self.mtu_changed,
         )
 
@@ -125,6 +127,7 @@ def observe(deps: ENIDependencies, cloud: Cloud, eni: ENI, tracker: PortTracker)
         return Observation(replace(facts, yields=yields), recorded, mtu_changed=mtu_changed)
     network = _network_facts(deps, cloud, eni, facts.port)
     described, fault = describe_port(facts.port, eni, network, _for_pods(deps, eni, facts.port))
+    fault = fault or attached_twice(facts)
     if described is not None and (fault is None or eni.is_broken):  # by its status, too
         resize = resize_of(eni, described, _claims(deps, eni), elastic=elastic)
         yields = tracker.yields(now, transit, asks=bool(resize.add))

@@ -218,9 +218,12 @@ class _ENIReconcile:
             case _:
                 pass
         calls.make(step)
+        facts = observation.facts
+        if len(facts.ports) > 1:
+            self.tracker.answer = None  # it is about one of them: look at all
         if isinstance(step, DetachPort) and not self.eni.metadata.deleting:
-            message = f"port {step.port} stays DOWN: it is detached, to be attached anew"
-            self._write_status(observation, Cause(Reason.REATTACHING, message))
+            detached = replace(facts, elapsed=self.tracker.elapsed(self.deps.clock()))
+            self._write_status(replace(observation, facts=detached), None)
 
     def _record_attempt(self, observation: Observation) -> None:
         """Write what is about to be requested, so that a restart knows that it may have been.

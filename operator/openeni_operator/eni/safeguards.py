@@ -4,6 +4,7 @@ Pure.
 """
 
 from openeni_crds.conditions import Reason
+from openeni_operator.cause import Cause
 from openeni_operator.claim_refusals import REFUSED_SECONDS
 from openeni_operator.cloud.api import ACTIVE, DOWN, Port
 from openeni_operator.eni.facts import Facts
@@ -56,6 +57,19 @@ def confirm_absence(facts: Facts, reason: Reason) -> Step | None:
     return None
 
 
+def reject_disabled_port(facts: Facts) -> Step | None:
+    """Leave a port disabled that somebody has disabled: it may be on purpose."""
+    port = facts.port
+    if port is None or port.enabled:
+        return None
+    return Wait(
+        Reason.PORT_DISABLED,
+        f"port {port.id} is disabled (its admin_state_up is false), so its pods have no network: "
+        f"run openstack port set --enable {port.id}",
+        SLOW_POLL,
+    )
+
+
 def reattach_port(facts: Facts) -> Step | None:
     """Detach a port that stays DOWN, to attach it anew: its host may have missed the first time.
 
@@ -99,6 +113,30 @@ def wait_until_active(facts: Facts) -> Step | None:
         f"{attached} {port.status}{then}: check Neutron's agent on the server's host",
         SLOW_POLL,
     )
+
+
+def attached_twice(facts: Facts) -> Cause | None:
+    """Return the fault of an ENI with two attached ports, until both may be removed."""
+    port, others = facts.port, [p.id for p in facts.ports if p is not facts.port and p.device_id]
+    if port is None or not others or (facts.deleting and not facts.in_use):
+        return None
+    ports = ", ".join(sorted([port.id, *others]))
+    return Cause(
+        Reason.PORT_CHANGED,
+        f"ports {ports} of this ENI are attached: the operator puts another ENI in "
+        "its place, and removes both after the last pod",
+    )
+
+
+def why_inactive(facts: Facts) -> Cause | None:
+    """Return what a port waits for that is attached and not ACTIVE, whatever is done meanwhile."""
+    port = facts.port
+    if port is None or port.device_id != facts.server_id or facts.deleting:
+        return None
+    for rule in (reject_disabled_port, reattach_port, wait_until_active):
+        if isinstance(step := rule(facts), Wait):
+            return Cause(step.reason, step.message)
+    return None
 
 
 def resize_was_refused(facts: Facts) -> bool:

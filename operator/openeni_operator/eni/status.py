@@ -33,6 +33,7 @@ class ObservedPort:
     elastic: bool = False  # its addresses may be changed
     resize: Resize = NO_RESIZE
     resize_failure: Cause | None = None  # why they are not: perhaps a step before fails
+    inactive: Cause | None = None  # why it is attached and not ACTIVE, whatever step is next
     mtu_changed: Cause | None = None  # the network has another MTU than the port
 
 
@@ -53,11 +54,8 @@ def desired_status(
         )
     else:
         port = _with_record(eni, observed.described)
-        # That several ports are attached is seen in the rules: no single one has this fault.
-        changed = cause is not None and cause.reason is Reason.PORT_CHANGED
-        fault = observed.fault or (cause if changed else None)
-        cause = fault or cause
-        exists = port is not None and observed.neutron is not None and fault is None
+        cause = observed.fault or observed.inactive or cause
+        exists = port is not None and observed.neutron is not None and observed.fault is None
         attached = _is_attached(eni, observed.neutron)
         applied = applied_settings(eni, observed.neutron if observed.settled else None)
     port_ready = condition(
