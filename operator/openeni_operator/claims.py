@@ -100,9 +100,22 @@ def _is_brought_elsewhere(state: ClusterState, podip: PodIP, eni: ENI) -> bool:
     if podip.spec.eni_name == eni.name:
         return False
     of_target = target_node(state, podip) == eni.spec.node_name
-    if eni.status.port is None and of_target and podip.spec.pool_name == eni.spec.pool_name:
+    if eni.status.port is None and of_target and _goes_first(state, podip.spec.pool_name, eni):
         return False
     return _is_in_progress(podip) and _are_in_one_network(state, podip, eni)
+
+
+def _goes_first(state: ClusterState, pool: str, eni: ENI) -> bool:
+    """Return True if the new ENI does not wait for an address of the pool that comes to its node.
+
+    It may be the one that it goes to. Of two pools whose first ENIs there would wait for each
+    other's addresses, one does not.
+    """
+    own, node = eni.spec.pool_name, eni.spec.node_name
+    if own >= pool:
+        return own == pool
+    has_port = any(e.status.port for e in state.enis_on(node) if e.spec.pool_name == pool)
+    return not has_port and in_transit_to(state, own)[node] > 0
 
 
 def _is_in_progress(podip: PodIP) -> bool:

@@ -10,7 +10,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from openeni_crds.names import ENIPOOLS, ENIS
+from openeni_crds.names import ENIPOOLS, ENIS, PODS
 from openeni_operator.cloud.api import FixedIP, Port
 from openeni_operator.eni.timing import YIELD_TIME
 from openeni_operator.eni.tracker import PortTracker
@@ -161,6 +161,30 @@ def test_no_new_eni_of_another_pool_gets_it_not_even_on_its_node(make_world: Mak
         world.step()
     world.agents["n2"] = away
     assert world.retry("web-0", 120) == first
+
+
+@pytest.mark.parametrize("other", ["another", "zone-b"])
+def test_first_enis_of_two_pools_do_not_wait_for_each_other(make_world: Make, other: str) -> None:
+    """Each would leave alone the address that comes to the other one, for half a minute."""
+    world, sizes = make_world(), {"growth": "Elastic", "addressesPerENI": 4, "minAvailable": 0}
+    change = [{"op": "add", "path": "/spec/capacity", "value": sizes}]
+    world.sim.api.patch(ENIPOOLS, "pods", operations=change)
+    never = {"policy": "Never"}
+    world.sim.add_pool(other, podSelector=None, capacity=sizes, reclaim=never, coolDown="30s")
+    for node in ("n3", "n4"):
+        world.add_node(node)
+    pools = sorted(("pods", other))
+    kept = {pool: world.start(pool, "n3", sticky="1h", pool=pool) for pool in pools}
+    world.remove_node("n3")
+    for name in pools:
+        world.sim.api.delete(PODS, name, "default")
+    world.until(lambda: not any(map(world.is_on_a_port, sum(kept.values(), ()))), "it is lost")
+    for pool in pools:
+        world.create_pod(pool, "n4", sticky="1h", pool=pool)
+    begin = world.sim.cloud.clock.now
+    got = {pool: world.retry(pool) for pool in pools}
+    assert world.sim.cloud.clock.now - begin < 20
+    assert got[pools[0]] == kept[pools[0]]
 
 
 def test_what_cannot_arrive_keeps_other_pods_waiting_for_a_moment_alone(make_world: Make) -> None:

@@ -28,6 +28,7 @@ class Wish(TypedDict, total=False):
 
     sticky: str
     address: str
+    pool: str
 
 
 NODES: Final = ("n1", "n2")
@@ -76,8 +77,7 @@ class StickyWorld:
 
     def act(self, node: str) -> None:
         """Let an agent do what its queues would."""
-        agent = self.agents[node]
-        server = self.server(node)
+        agent, server = self.agents[node], self.server(node)
         agent.datapath.nics = {
             port.mac_address
             for port in self.sim.cloud.ports.values()
