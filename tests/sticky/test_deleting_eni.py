@@ -10,6 +10,8 @@ import pytest
 
 from openeni_crds.conditions import Reason, Type
 from openeni_crds.names import ENIS
+from openeni_operator.cloud.errors import OutcomeUnknownError
+from openeni_testing.cloud.faults import Fault
 from openeni_testing.sticky.world import COOL_DOWN, KEPT, StickyWorld, Wish
 
 Make = Callable[..., StickyWorld]
@@ -165,3 +167,23 @@ def test_a_crash_of_the_operator_within_the_move(make_world: Make, step: int) ->
 @pytest.mark.parametrize("step", range(CRASHES))
 def test_a_crash_after_any_call_or_write_of_the_move(make_world: Make, step: int) -> None:
     crash(make_world, step)
+
+
+@pytest.mark.parametrize("node", ["n1", "n2"])
+@pytest.mark.parametrize("away", [0, 40])
+@pytest.mark.parametrize("answers", [True, False])
+def test_what_its_last_pod_keeps_does_not_wait_for_nova(
+    make_world: Make, node: str, away: int, *, answers: bool
+) -> None:
+    """It retries for 160 s to detach a port; without an answer, that is waited for as long."""
+    world = make_world()
+    _, address = delete_eni(world)
+    world.sim.cloud.detach_seconds = 150.0
+    if not answers:
+        world.sim.cloud.fail("detach port", Fault(OutcomeUnknownError("no response")))
+    world.end("web-1")
+    world.end("web-0")
+    for _ in range(away):
+        world.step()
+    assert world.start("web-0", node, 15, **KEPT) == (address,)
+    assert world.node_of(address) == node

@@ -188,3 +188,16 @@ def test_it_offers_no_address_while_one_leaves_it(
         world.step(resync=False)
     assert world.sim.cloud.calls["set fixed IPs"], "it was asked for"
     assert not offers
+
+
+def test_nor_does_it_wait_for_nova_to_detach_both(
+    with_two_ports: tuple[StickyWorld, ENI, str],
+) -> None:
+    world, eni, address = with_two_ports
+    world.sim.cloud.detach_seconds = 150.0
+    world.sim.api.delete(ENIS, eni.name)
+    world.end("other")
+    world.end("web")
+    for _ in range(40):
+        world.step()
+    assert world.start("web", "n1", 15, **KEPT) == (address,)

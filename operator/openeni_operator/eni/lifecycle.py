@@ -95,11 +95,13 @@ def remove_duplicates(facts: Facts) -> Step | None:
 
 def keep_attached_duplicates(facts: Facts) -> Step | None:
     """Two attached ports mean that Neutron hid one for long: pods may have addresses of both."""
-    fault = attached_twice(facts)
-    if fault is not None:
-        return release_addresses(facts) or Wait(Reason.PORT_CHANGED, fault.message, SLOW_POLL)
     duplicates = sorted((p for p in facts.ports if p is not facts.port), key=lambda p: p.id)
-    return (detach(duplicates[0], facts) or DeletePort(duplicates[0].id)) if duplicates else None
+    if not duplicates:
+        return None
+    fault, release = attached_twice(facts), release_addresses(facts)
+    if fault is not None:
+        return release or Wait(Reason.PORT_CHANGED, fault.message, SLOW_POLL)
+    return release or detach(duplicates[0], facts) or DeletePort(duplicates[0].id)
 
 
 def wait_until_retired(facts: Facts) -> Step | None:
@@ -118,8 +120,13 @@ def wait_until_retired(facts: Facts) -> Step | None:
 
 
 def detach_for_deletion(facts: Facts) -> Step | None:
-    """Detach the port before it is deleted, so that the guest's NIC goes first."""
-    return detach(facts.port, facts) if facts.deleting and facts.port is not None else None
+    """Detach the port before it is deleted, so that the guest's NIC goes first.
+
+    That may take Nova minutes, so that what others wait for leaves the port before.
+    """
+    if not facts.deleting or facts.port is None:
+        return None
+    return release_addresses(facts) or detach(facts.port, facts)
 
 
 def delete_port(facts: Facts) -> Step | None:
