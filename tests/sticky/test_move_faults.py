@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -253,3 +254,20 @@ def test_a_pod_whose_eni_is_gone_is_told_and_has_its_address_again_after_a_resta
     world.end("web-0")
     assert world.start("web-0", "n1", **KEPT) == first
     assert world.condition("web-0", Type.ADDRESS_LOST) is None
+
+
+def test_an_address_leaves_a_port_whose_security_groups_cannot_be_set(make_world: Make) -> None:
+    world = make_world(capacity={"addressesPerENI": 4, "minAvailable": 1, "maxENIsPerNode": 3})
+    (address,) = world.start("web-0", "n1", **KEPT)
+    world.start("p0", "n1")
+    for port in list(world.sim.cloud.ports.values()):
+        if port.device_id == world.server("n1"):
+            changed = replace(port, security_group_ids=(), revision=port.revision + 1)
+            world.sim.cloud.ports[port.id] = changed
+    world.sim.cloud.fail("set security groups", *[Fault(DeniedError("policy"))] * 1000)
+    for _ in range(20):
+        world.step(10)
+    world.end("web-0")
+    world.create_pod("web-0", "n2", **KEPT)
+    assert world.retry("web-0", 400) == (address,)
+    assert world.sim.cloud.faults["set security groups"], "they are refused all the time"

@@ -157,11 +157,15 @@ def create_port(facts: Facts) -> Step | None:
 
 
 def set_security_groups(facts: Facts) -> Step | None:
-    """Set them before a port that stays is attached or called ready: they keep its pods safe."""
+    """Set them before a port that stays is attached or called ready: they keep its pods safe.
+
+    What others wait for leaves the port all the same, if the cloud refuses them.
+    """
     port, settings = facts.port, facts.settings
     if port is None or settings.has_groups(port):
         return None
-    return SetSecurityGroups(port.id, settings.lacks_security(port))
+    groups = SetSecurityGroups(port.id, settings.lacks_security(port))
+    return (release_addresses(facts) if facts.refused == groups else None) or groups
 
 
 def attach_port(facts: Facts) -> Step | None:
