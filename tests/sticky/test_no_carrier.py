@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from openeni_crds.conditions import Reason, Type, find
-from openeni_crds.names import ENIPOOLS
+from openeni_crds.names import ENIPOOLS, PODS
 from openeni_nodeagent.datapath_api import NoCarrierError
 from openeni_operator.cloud.errors import CloudUnreachableError
 from openeni_testing.cloud.faults import Fault
@@ -139,6 +139,22 @@ def test_in_a_static_pool_the_podip_says_why_the_pod_waits(make_world: Make) -> 
     assert world.reason("web-0") == Reason.MOVE_UNSUPPORTED
     world.agents["n1"].datapath.eni_errors.clear()
     assert world.retry("web-0", 10) == (address,)
+
+
+def test_nor_does_it_blame_the_link_of_an_eni_that_the_address_is_leaving(make_world: Make) -> None:
+    world = make_world()
+    (address,) = world.start("web-0", "n1", **KEPT)
+    world.start("web-1", "n1", **KEPT)
+    eni = eni_of(world, address)
+    world.sim.cloud.fail("set fixed IPs", *[Fault(CloudUnreachableError("503"))] * 1000)
+    world.end("web-0")
+    world.create_pod("web-0", "n2", **KEPT)
+    world.until(lambda: not eni_of(world, address), "it is leaving")
+    world.sim.api.delete(PODS, "web-0", "default")
+    world.create_pod("web-0", "n1", **KEPT)
+    static = [{"op": "replace", "path": "/spec/capacity/growth", "value": "Static"}]
+    world.sim.api.patch(ENIPOOLS, "pods", operations=static)
+    assert f"{address} is on ENI {eni}, which gives it up" in world.refusal("web-0", 30)
 
 
 @pytest.mark.parametrize("others", [0, 1])

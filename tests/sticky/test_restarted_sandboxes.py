@@ -1,6 +1,7 @@
 """A pod that runs, and whose sandbox or node was restarted: it is not Pending while it waits."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -155,3 +156,19 @@ def test_a_pod_that_a_restored_etcd_brings_back_is_found(make_world: Make) -> No
     for kind in WATCHED_KINDS:
         world.sim.process.state.rewind(kind)
     assert world.retry("web-0", 200) != (address,)
+
+
+def test_also_if_it_is_lost_from_a_port_that_stays(make_world: Make) -> None:
+    world = make_world()
+    (address,) = world.start("web-0", "n1", **KEPT)
+    world.end("web-0")
+    assert world.condition("web-0", Type.PLACED) is None, "no pod has waited for it"
+    for port in tuple(world.sim.cloud.ports.values()):
+        left = tuple(f for f in port.fixed_ips if f.address != address)
+        if left != port.fixed_ips:
+            changed = replace(port, fixed_ips=left, revision=port.revision + 1)
+            world.sim.cloud.ports[port.id] = changed
+    foreign = world.take_elsewhere(address)
+    world.until(lambda: world.reason("web-0") == Reason.ADDRESS_NOT_ON_PORT, "Placed says so")
+    del world.sim.cloud.ports[foreign]
+    world.until(lambda: world.reason("web-0") == Reason.PLACED, "it is there again")

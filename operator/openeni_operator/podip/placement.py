@@ -95,8 +95,7 @@ def decide(facts: PlacementFacts) -> Decision:
     lost = cause is not None and cause.reason in LOST and not _is_by_name(facts)
     if lost and podip.is_retained and facts.waiter is not None and facts.released:
         return Decision((*retained, placed), EndPodIP())
-    progress = cause is not None and cause.reason in IN_PROGRESS
-    after = None if cause is None else POLL if progress else SLOW_POLL
+    after = None if cause is None else POLL if cause.reason in IN_PROGRESS else SLOW_POLL
     return Decision((*retained, placed), change, after)
 
 
@@ -141,7 +140,7 @@ def _settled(facts: PlacementFacts) -> tuple[Condition, ...]:
     """Return Placed where nobody asks for the address now, if it is not what was said."""
     podip, known, node = facts.podip, facts.podip.placed, facts.podip.spec.node_name
     text, has_eni = ", ".join(podip.spec.addresses), bool(podip.spec.eni_name)
-    is_lost = facts.node_gone and podip.is_retained
+    is_lost = podip.is_retained and facts.released and (has_eni or facts.node_gone)
     if (is_lost or (has_eni and known)) and not all(map(facts.enis.get, podip.spec.addresses)):
         since = f", since node {node} is gone" if facts.node_gone else ""
         message = f"{text} is on no port{since}: another port may get it before the pod is back"
@@ -262,8 +261,9 @@ def _where(facts: PlacementFacts, enis: tuple[ENI, ...]) -> str:
     if not enis:
         return f"no node, not on node {facts.node}"
     if enis[0] in facts.on_node:
+        why = "gives it up" if may_serve(enis[0]) else "has no link"
         ends = "is being deleted or replaced"
-        return f"ENI {enis[0].name}, which {'has no link' if enis[0].offers_addresses else ends}"
+        return f"ENI {enis[0].name}, which {why if enis[0].offers_addresses else ends}"
     return f"node {enis[0].spec.node_name}, not on node {facts.node}"
 
 
