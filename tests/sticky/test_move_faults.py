@@ -262,7 +262,7 @@ def test_an_address_leaves_a_port_whose_security_groups_cannot_be_set(make_world
     world.start("p0", "n1")
     for port in list(world.sim.cloud.ports.values()):
         if port.device_id == world.server("n1"):
-            changed = replace(port, security_group_ids=(), revision=port.revision + 1)
+            changed = replace(port, security_group_ids=frozenset(), revision=port.revision + 1)
             world.sim.cloud.ports[port.id] = changed
     world.sim.cloud.fail("set security groups", *[Fault(DeniedError("policy"))] * 1000)
     for _ in range(20):
