@@ -1,8 +1,9 @@
 """Random sequences of what may happen to kept addresses, on a few nodes.
 
 Pods of a StatefulSet and others come, go and are restarted, ENIs are deleted, links and ports fail,
-processes restart, agents are away, limits and nodes come and go. A kept address may be lost only
-where the documentation says so; when all is well again every pod starts, and then nobody writes.
+processes restart and crash, agents are away, calls fail or are late, a subnet is full, sizes,
+limits and nodes come and go. A kept address may be lost only where the documentation says so; when
+all is well again every pod starts, and then nobody writes.
 """
 
 import random
@@ -16,11 +17,21 @@ from openeni_crds.names import ENIPOOLS, ENIS, PODIPS, PODS
 from openeni_nodeagent.cni.protocol import CNIError
 from openeni_nodeagent.datapath_api import NoCarrierError
 from openeni_operator.claims import LIMITS
+from openeni_operator.cloud.errors import CloudUnreachableError, ThrottledError
+from openeni_testing.cloud.faults import Fault, no_response
 from openeni_testing.sticky.world import KEPT, StickyWorld, Wish
 
 KEPT_PODS: Final = ("web-0", "web-1", "web-2")
 PODS_OF_ALL: Final = (*KEPT_PODS, "p0", "p1", "p2")
 MORE_NODES: Final = ("n3", "n4")
+CALLS: Final = (*["set fixed IPs"] * 3, "create port", "attach port", "detach port", "find port")
+FAULTS: Final = (
+    Fault(CloudUnreachableError("503")),
+    Fault(ThrottledError("429")),
+    Fault(no_response()),
+    Fault(no_response(), worked=True),
+    Fault(no_response(), worked=True, late=20.0),
+)
 SECONDS: Final = (0, 1, 1, 2, 3, 5, 10, 30, 70)  # that pass after an event
 HEALED_WITHIN: Final = 700
 AT_REST: Final = 30  # seconds in which nobody writes
@@ -46,6 +57,7 @@ class Sequence:
             *[self.move, self.restart_sandbox, self.lose_or_find_carrier] * 2,
             *[self.delete_eni, self.take_port_down],
             *[self.restart_operator, self.restart_agent, self.stop_or_start_agent],
+            *[self.crash_operator, self.fail_calls, self.fill_or_empty_subnet, self.change_sizes],
             *[self.limit, self.limit_nodes, self.add_node, self.remove_node],
         )
         for _ in range(events):
@@ -117,6 +129,27 @@ class Sequence:
         self._note("the operator restarts")
         self.world.sim.restart()
 
+    def crash_operator(self) -> None:
+        """After some calls and writes, whichever they are."""
+        countdown, steps = self.world.sim.countdown, self.random.randint(1, 30)
+        self._note(f"the operator crashes after {steps} calls and writes")
+        countdown.left = countdown.seen + steps
+
+    def fail_calls(self) -> None:
+        """Calls are refused, or get no response and take effect at once, late or never."""
+        call, fault = self.random.choice(CALLS), self.random.choice(FAULTS)
+        times = self.random.choice([1, 2, 4])
+        self._note(f"{call} fails {times} times: {fault}")
+        self.world.sim.cloud.fail(call, *[fault] * times)
+
+    def fill_or_empty_subnet(self) -> None:
+        self.world.sim.cloud.filled ^= {self.world.sim.subnet.id}
+        self._note(f"full subnets: {self.world.sim.cloud.filled}")
+
+    def change_sizes(self) -> None:
+        field = self.random.choice(["addressesPerENI", "minAvailable"])
+        self._set_capacity(field, self.random.choice([1, 2, 3, 4]))
+
     def restart_agent(self) -> None:
         node = self._node()
         self._note(f"the agent of {node} restarts")
@@ -144,7 +177,7 @@ class Sequence:
         held = Counter[str]()
         for eni in self.world.sim.enis():
             held[eni.spec.node_name] += len(eni.status.port.addresses) if eni.status.port else 0
-        self._set_node_limit(None if limited else max(1, *held.values(), 0))
+        self._set_capacity("maxAddressesPerNode", None if limited else max(1, *held.values(), 0))
 
     def add_node(self) -> None:
         if self.more_nodes:
@@ -174,8 +207,11 @@ class Sequence:
         ports = self.world.sim.cloud.ports
         for port in [p for p in ports.values() if p.device_id and p.status == "DOWN"]:
             ports[port.id] = replace(port, status="ACTIVE", revision=port.revision + 1)
+        self.world.sim.countdown.left = None
+        self.world.sim.cloud.faults.clear()
+        self.world.sim.cloud.filled.clear()
         self._set_limits({})
-        self._set_node_limit(None)
+        self._set_capacity("maxAddressesPerNode", None)
 
     def _create(self, name: str, node: str) -> None:
         self._note(f"{name} is created on {node}")
@@ -213,9 +249,9 @@ class Sequence:
         change = [{"op": "add", "path": "/spec/limits", "value": limits}]
         self.world.sim.api.patch(ENIPOOLS, "pods", operations=change)
 
-    def _set_node_limit(self, most: int | None) -> None:
-        self._note(f"addresses of a node: {most or 'any number'}")
-        change = [{"op": "add", "path": "/spec/capacity/maxAddressesPerNode", "value": most}]
+    def _set_capacity(self, field: str, value: int | None) -> None:
+        self._note(f"{field}: {value or 'any number'}")
+        change = [{"op": "add", "path": f"/spec/capacity/{field}", "value": value}]
         self.world.sim.api.patch(ENIPOOLS, "pods", operations=change)
 
     def _of_stopped_agents(self) -> set[str]:
