@@ -57,6 +57,8 @@ def plan(node: NodeState, policy: SizingPolicy) -> Plan:
         planned = _grow(node, policy, target - have)
     elif node.waiting and needed_addresses(node) > have:
         planned = Plan(limit_reached=True)  # of maxAddressesPerNode
+    elif any(e.misasked and e.resizable for e in node.enis):
+        planned = Plan()  # once that is corrected: it may have fewer addresses for pods then
     else:
         planned = Plan(_shrink(node, policy, target))
     if not policy.elastic:

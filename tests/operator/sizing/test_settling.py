@@ -202,3 +202,11 @@ def settles(found: Limited) -> None:
         assert after not in seen
         seen.append(after)
     raise AssertionError(seen)
+
+
+def test_of_two_idle_enis_none_is_retired_before_the_other_is_asked_for_what_leaves_it() -> None:
+    """Else they would be retired by turns: the one that stays has too few then."""
+    idle = ENIState("a", 2, ready=True, idle_seconds=1000.0, wanted=1)
+    node = NodeState("n1", (idle, replace(idle, name="b", wanted=2, misasked=True)))
+    policy = SizingPolicy(1, 1, 2, reclaim_after=900.0, elastic=True)
+    settles(Limited(node, policy, Limits(), 0, (1, 1), refuses=False, scarce=False))
