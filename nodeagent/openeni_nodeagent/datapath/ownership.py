@@ -123,7 +123,7 @@ def pods(state: State) -> dict[str, str]:
     while the ENI's part differs from its plan, and of no host port that another sandbox has taken.
     """
     links = {i.index: i.name for i in state if isinstance(i, Link)}
-    pairs = {i.index for i in state if isinstance(i, Link) and _is_pods(i)}
+    pairs = {i.index for i in state if isinstance(i, Link) and is_pod_link(i)}
     return dict.fromkeys(_addresses_of_pods(state, pairs), "") | {
         i.destination.split("/")[0]: links.get(i.index, "")
         for i in state
@@ -135,7 +135,8 @@ def leads_to_pod(route: Route) -> bool:
     return route.table in names.TABLES_OF_PODS and route.protocol == names.PROTOCOL
 
 
-def _is_pods(link: Link) -> bool:
+def is_pod_link(link: Link) -> bool:
+    """Return True for the node's end of a pod's pair."""
     return link.kind == VETH and link.alias == names.LINK_ALIAS
 
 
@@ -181,7 +182,7 @@ def is_host_slave(link: Link) -> bool:
 
 def is_on_node(link: Link) -> bool:
     """Return True for a link that openeni has made in the node's namespace."""
-    return is_host_slave(link) or _is_pods(link)
+    return is_host_slave(link) or is_pod_link(link)
 
 
 def as_nic(link: Link) -> Link:

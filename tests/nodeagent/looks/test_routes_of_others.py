@@ -115,6 +115,21 @@ def test_one_that_came_before_the_first_look_at_a_pod_goes(bench: ReachedPod) ->
     assert list_routes(bench) == ""
 
 
+def test_one_that_came_while_looks_had_left_its_pod_alone_goes_with_the_first_that_has_it(
+    bench: ReachedPod,
+) -> None:
+    """As of a pod whose ADD is repeated. Notifications of its link's routes are not told then."""
+    subscribe(bench)
+    for _ in range(2):
+        bench.node.look()
+    pods, bench.node.pods = bench.node.pods, []
+    bench.node.look()
+    add_route(bench)
+    bench.node.pods = pods
+    bench.node.look()
+    assert list_routes(bench) == ""
+
+
 def test_those_of_many_links_are_read_at_once(bench: ReachedPod, read: list[bytes]) -> None:
     many_pods(bench)
     add_route(bench)

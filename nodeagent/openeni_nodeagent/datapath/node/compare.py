@@ -47,6 +47,7 @@ from openeni_nodeagent.datapath.ownership import (
     former_tables,
     is_foreign,
     is_host_slave,
+    is_pod_link,
     leads_to_pod,
 )
 
@@ -95,7 +96,7 @@ def _flushed_of_others(
     """
     found: dict[Part, State] = {}
     if losing:
-        links = dict(plan.nics) | _slaves(seen, plan.nics)
+        links = _pairs(seen) | dict(plan.nics) | _slaves(seen, plan.nics)
         others = seen.difference(*observed.values())
         ours = {i for i in others if isinstance(i, Route | Neighbour) and i.index in links}
         kept = without_flushed(others, losing)
@@ -153,7 +154,8 @@ class _Division:
         }
         self._pod_links = {pod.host_link: pod_part(pod.facts) for pod in plan.pods}
         links = (i for i in seen if isinstance(i, Link))
-        self._on_links = self._links | {i.index: p for i in links if (p := self._of_pod(i))}
+        of_pods = {i.index: p for i in links if (p := self._of_pod(i))}
+        self._on_links = _pairs(seen) | self._links | of_pods
         self._by_device = {eni.link.device: eni for eni in plan.enis}
         self._nics = {
             i.name: plan.nics[i.index] for i in seen if isinstance(i, Link) and i.index in plan.nics
@@ -276,6 +278,14 @@ class _Division:
         is_without_nic = any(part == eni_part(facts.mac) for facts in self._plan.missing)
         # That of a NIC's name would hold for another one that gets it.
         return STALE_ENIS if is_without_nic and chain.family == "netdev" else part
+
+
+def _pairs(seen: State) -> dict[int, Part]:
+    """Return the node's ends of all pairs: of what others put on one, no pod of a plan has any.
+
+    Its pod may have no plan, as while its ENI has no NIC.
+    """
+    return {i.index: STRAYS for i in seen if isinstance(i, Link) and is_pod_link(i)}
 
 
 def _slaves(seen: State, nics: Mapping[int, Part]) -> dict[int, Part]:

@@ -7,7 +7,7 @@ has 100,000 of them. So a link that had none is read again only where one may ha
 import re
 import threading
 import time
-from collections.abc import Callable, Collection, Container, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from itertools import chain
 from typing import Final
 
@@ -20,7 +20,7 @@ from openeni_nodeagent.datapath.linux.kernel import routes_of
 from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.linux.rtnetlink_encode import RTMSG
 from openeni_nodeagent.datapath.linux.sysctls import speaks_ipv6
-from openeni_nodeagent.datapath.model import NOTHING, Link, Route, RouteType, State
+from openeni_nodeagent.datapath.model import NOTHING, Item, Link, Route, RouteType, State
 from openeni_nodeagent.datapath.ownership import is_foreign, is_on_node
 
 _WHOLE_SECONDS: Final = 300.0  # until all links are read again, whatever notifications have told
@@ -52,9 +52,9 @@ class OthersRoutes:
             if (now := time.monotonic()) >= self._until:
                 self._without.clear()
                 self._until = now + _WHOLE_SECONDS
-            unread = links - self._without
             told_of = self._told_of()  # before they are read: what is told meanwhile counts
-            self._without = {index for index in links if index in told_of}
+            told = {index for index in links if index in told_of}
+            unread, self._without = links - (self._without & told), told
         try:
             found = _routes_out_of(unread) if unread else NOTHING
         except Exception:
@@ -71,13 +71,13 @@ class OthersRoutes:
 def _routes_out_of(links: Collection[int]) -> State:
     with Netlink() as netlink:
         if len(links) <= _FEW:
-            found = chain.from_iterable(routes_of(netlink, index) for index in links)
+            found: Iterable[Item] = chain.from_iterable(routes_of(netlink, i) for i in links)
         else:
-            found = chain.from_iterable(_all(netlink, links))
+            found = _all(netlink, links)
         return frozenset(r for r in found if isinstance(r, Route) and _is_others(r, links))
 
 
-def _all(netlink: Netlink, links: Collection[int]) -> Iterator[Iterator[Route]]:
+def _all(netlink: Netlink, links: Collection[int]) -> Iterator[Route]:
     """Yield the routes of each family; messages about other links are not decoded."""
     out = re.compile(b"|".join(re.escape(number(uapi.RTA_OIF, index)) for index in links))
 
@@ -86,7 +86,7 @@ def _all(netlink: Netlink, links: Collection[int]) -> Iterator[Iterator[Route]]:
         return protocol != names.PROTOCOL and bool(out.search(raw))
 
     for family in (IPV4, IPV6) if speaks_ipv6() else (IPV4,):
-        yield dumps.everybodys_routes(netlink, family, kind=uapi.RTN_UNICAST, wanted=wanted)
+        yield from dumps.everybodys_routes(netlink, family, kind=uapi.RTN_UNICAST, wanted=wanted)
 
 
 def _is_others(route: Route, links: Collection[int]) -> bool:

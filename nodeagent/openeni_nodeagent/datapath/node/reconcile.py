@@ -104,7 +104,9 @@ class NodeReconcile:
         for error in self.errors.values():
             raise error
         parts = (SHARED, eni_part(pod.eni.mac), pod_part(pod))
-        return tuple(operation for part in parts for operation in found.get(part, ()))
+        operations = (o for part in parts for o in found.get(part, ()))
+        # What would go with an address of others, and come again, is there.
+        return tuple(o for o in operations if o.verb is Verb.REMOVE or o.item not in snapshot.state)
 
     def _compare(self, snapshot: KernelSnapshot) -> tuple[NodePlan, Differences]:
         self.seen = snapshot.state

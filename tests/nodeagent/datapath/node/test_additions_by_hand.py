@@ -199,11 +199,30 @@ def test_an_add_that_finds_another_address_in_place_of_the_primary_one_leaves_al
     bench.assert_connected()
 
 
-@pytest.mark.parametrize("bench", VETH, indirect=True)
-def test_a_pod_whose_link_has_an_address_of_zeroconf_is_not_its_nodes_metadata_service(
+@pytest.mark.parametrize("bench", MODES, indirect=True)
+def test_a_check_calls_nothing_missing_that_would_go_with_an_address_of_others(
     bench: ReachedPod,
 ) -> None:
-    bench.node.namespace.ip(f"addr add 169.254.77.5/16 dev {bench.pod_link}")
+    bench.add("second", SECOND)
+    bench.node.namespace.ip(
+        "addr add 192.0.2.5/24 dev ens7", f"addr del {bench.eni.primary[0]}/32 dev ens7"
+    )
+    found = "\n".join(bench.check())
+    assert "192.0.2.5" in found
+    assert "neighbour" not in found
+    assert SECOND[0] not in found
+
+
+@pytest.mark.parametrize("bench", VETH, indirect=True)
+@pytest.mark.parametrize("has_nic", [True, False])
+@pytest.mark.parametrize("addition", ["addr add 169.254.77.5/16", "route add 169.254.0.0/16"])
+def test_a_pod_whose_link_others_configure_is_not_its_nodes_metadata_service(
+    bench: ReachedPod, addition: str, *, has_nic: bool
+) -> None:
+    if not has_nic:
+        bench.network.unplug(bench.port)
+        bench.node.look()
+    bench.node.namespace.ip(f"{addition} dev {bench.pod_link}")
     bench.pod.namespace.ip(f"addr add {names.METADATA_V4}/32 dev eth0")
     bench.pod.namespace.listen(8099)
     bench.node.look()
