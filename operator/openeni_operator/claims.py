@@ -114,8 +114,8 @@ def _goes_first(state: ClusterState, pool: str, eni: ENI) -> bool:
     own, node = eni.spec.pool_name, eni.spec.node_name
     if own >= pool:
         return own == pool
-    has_port = any(e.status.port for e in state.enis_on(node) if e.spec.pool_name == pool)
-    return not has_port and in_transit_to(state, own)[node] > 0
+    ports = (e.status.port for e in state.enis_on(node) if e.spec.pool_name in {own, pool})
+    return not any(ports) and in_transit_to(state, own)[node] > 0
 
 
 def _is_in_progress(podip: PodIP) -> bool:

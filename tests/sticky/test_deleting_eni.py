@@ -10,7 +10,12 @@ import pytest
 
 from openeni_crds.conditions import Reason, Type
 from openeni_crds.names import ENIS
-from openeni_operator.cloud.errors import OutcomeUnknownError
+from openeni_operator.cloud.errors import (
+    CloudError,
+    CloudUnreachableError,
+    OutcomeUnknownError,
+    RevisionConflictError,
+)
 from openeni_testing.cloud.faults import Fault
 from openeni_testing.sticky.world import COOL_DOWN, KEPT, StickyWorld, Wish
 
@@ -187,3 +192,19 @@ def test_what_its_last_pod_keeps_does_not_wait_for_nova(
         world.step()
     assert world.start("web-0", node, 15, **KEPT) == (address,)
     assert world.node_of(address) == node
+
+
+@pytest.mark.parametrize(
+    "error",
+    [CloudUnreachableError("503"), OutcomeUnknownError("no response"), RevisionConflictError("")],
+)
+def test_its_deletion_goes_on_if_no_address_can_be_taken_off_its_port_before(
+    make_world: Make, error: CloudError
+) -> None:
+    world = make_world()
+    eni, _ = delete_eni(world)
+    world.sim.cloud.fail("set fixed IPs", *[Fault(error)] * 3000)
+    world.end("web-1")
+    world.end("web-0")
+    world.create_pod("web-0", "n1", **KEPT)
+    world.until(lambda: is_gone(world, eni), "it is gone with its port")

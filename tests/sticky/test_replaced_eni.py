@@ -9,11 +9,17 @@ from dataclasses import replace
 
 import pytest
 
-from openeni_crds.conditions import Type, is_true
+from openeni_crds.conditions import Condition, Reason, Type, find, is_true
 from openeni_crds.eni import ENI
-from openeni_crds.names import ENIS
-from openeni_operator.cloud.api import FixedIP
-from openeni_operator.cloud.errors import CloudError, CloudUnreachableError, ResourceConflictError
+from openeni_crds.names import ENIPOOLS, ENIS
+from openeni_operator.cloud.api import FixedIP, Port
+from openeni_operator.cloud.errors import (
+    CloudError,
+    CloudUnreachableError,
+    DeniedError,
+    OutcomeUnknownError,
+    ResourceConflictError,
+)
 from openeni_testing.cloud.faults import Fault
 from openeni_testing.sticky.world import KEPT, StickyWorld
 
@@ -201,3 +207,74 @@ def test_nor_does_it_wait_for_nova_to_detach_both(
     for _ in range(40):
         world.step()
     assert world.start("web", "n1", 15, **KEPT) == (address,)
+
+
+def test_nor_for_an_address_that_cannot_be_taken_off_before(
+    with_two_ports: tuple[StickyWorld, ENI, str],
+) -> None:
+    world, eni, _ = with_two_ports
+    world.sim.api.delete(ENIS, eni.name)
+    world.sim.cloud.fail("set fixed IPs", *[Fault(OutcomeUnknownError("no response"))] * 3000)
+    world.end("other")
+    world.end("web")
+    world.create_pod("web", "n1", **KEPT)
+    world.until(lambda: eni.name not in {e.name for e in world.sim.enis()}, "it is gone")
+
+
+@pytest.fixture
+def down(make_world: Make) -> tuple[StickyWorld, Port]:
+    """Return a node's only port, which has gone DOWN, and whose pod has ended."""
+    world = make_world(capacity={"addressesPerENI": 4, "minAvailable": 1, "maxENIsPerNode": 2})
+    (address,) = world.start("p0", "n1")
+    world.end("p0")
+    ports = world.sim.cloud.ports.values()
+    (port,) = (p for p in ports if address in {f.address for f in p.fixed_ips})
+    changed = replace(port, status="DOWN", revision=port.revision + 1)
+    world.sim.cloud.ports[port.id] = changed
+    return world, changed
+
+
+def only_eni(world: StickyWorld) -> ENI:
+    (eni,) = (e for e in world.sim.enis() if e.spec.node_name == "n1")
+    return eni
+
+
+def told(world: StickyWorld, type_: Type) -> Condition:
+    found = find(only_eni(world).status.conditions, type_)
+    assert found is not None
+    return found
+
+
+def test_a_port_that_nova_does_not_detach_is_replaced_and_says_why(
+    down: tuple[StickyWorld, Port],
+) -> None:
+    world, _ = down
+    refused = ResourceConflictError("the instance is locked")
+    world.sim.cloud.fail("detach port", *[Fault(refused)] * 3000)
+    world.create_pod("p1", "n1")
+    world.until(lambda: told(world, Type.ATTACHED).reason == Reason.CONFLICT, "it says so")
+    assert "is locked" in told(world, Type.ATTACHED).message
+    assert world.retry("p1", 700)
+
+
+def test_one_that_a_paused_pool_does_not_attach_anew_says_so(
+    down: tuple[StickyWorld, Port],
+) -> None:
+    world, _ = down
+    eni = only_eni(world).name
+    world.until(lambda: world.sim.eni(eni).is_retired_whole, "its agent has given it up")
+    paused = [{"op": "add", "path": "/spec/paused", "value": True}]
+    world.sim.api.patch(ENIPOOLS, "pods", operations=paused)
+    world.until(lambda: told(world, Type.ATTACHED).reason == Reason.PAUSED, "it says so", 700)
+
+
+def test_why_a_disabled_port_has_not_its_security_groups_is_told(
+    down: tuple[StickyWorld, Port],
+) -> None:
+    """Who is told to enable it has a port without them."""
+    world, port = down
+    world.sim.cloud.fail("set security groups", *[Fault(DeniedError("forbidden"))] * 3000)
+    world.sim.cloud.ports[port.id] = replace(
+        port, enabled=False, security_group_ids=frozenset(), revision=port.revision + 1
+    )
+    world.until(lambda: told(world, Type.UP_TO_DATE).reason == Reason.DENIED, "it says so")

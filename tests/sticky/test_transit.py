@@ -3,7 +3,7 @@
 The cloud in memory hands out the lowest free address, so each request would.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address
@@ -163,9 +163,13 @@ def test_no_new_eni_of_another_pool_gets_it_not_even_on_its_node(make_world: Mak
     assert world.retry("web-0", 120) == first
 
 
-@pytest.mark.parametrize("other", ["another", "zone-b"])
-def test_first_enis_of_two_pools_do_not_wait_for_each_other(make_world: Make, other: str) -> None:
-    """Each would leave alone the address that comes to the other one, for half a minute."""
+def lose_node_of_two_pools(
+    make_world: Make, other: str, first: Sequence[str] = ()
+) -> tuple[StickyWorld, dict[str, tuple[str, ...]]]:
+    """Have a kept pod of each pool come to n4 from a node that is lost; return their addresses.
+
+    The `first` pods of the other pool run there before. The kept ones are named after their pools.
+    """
     world, sizes = make_world(), {"growth": "Elastic", "addressesPerENI": 4, "minAvailable": 0}
     change = [{"op": "add", "path": "/spec/capacity", "value": sizes}]
     world.sim.api.patch(ENIPOOLS, "pods", operations=change)
@@ -175,16 +179,36 @@ def test_first_enis_of_two_pools_do_not_wait_for_each_other(make_world: Make, ot
         world.add_node(node)
     pools = sorted(("pods", other))
     kept = {pool: world.start(pool, "n3", sticky="1h", pool=pool) for pool in pools}
+    for name in first:
+        world.start(name, "n4", pool=other)
     world.remove_node("n3")
     for name in pools:
         world.sim.api.delete(PODS, name, "default")
     world.until(lambda: not any(map(world.is_on_a_port, sum(kept.values(), ()))), "it is lost")
     for pool in pools:
         world.create_pod(pool, "n4", sticky="1h", pool=pool)
+    return world, kept
+
+
+@pytest.mark.parametrize("other", ["another", "zone-b"])
+def test_first_enis_of_two_pools_do_not_wait_for_each_other(make_world: Make, other: str) -> None:
+    """Each would leave alone the address that comes to the other one, for half a minute."""
+    world, kept = lose_node_of_two_pools(make_world, other)
     begin = world.sim.cloud.clock.now
-    got = {pool: world.retry(pool) for pool in pools}
+    got = {pool: world.retry(pool) for pool in kept}
     assert world.sim.cloud.clock.now - begin < 20
-    assert got[pools[0]] == kept[pools[0]]
+    first = min(kept)
+    assert got[first] == kept[first]
+
+
+@pytest.mark.parametrize("other", ["another", "zone-b"])
+def test_the_second_eni_of_a_pool_waits_for_the_address_that_comes_to_the_first_of_another(
+    make_world: Make, other: str
+) -> None:
+    world, kept = lose_node_of_two_pools(make_world, other, ["first"])
+    for n in range(6):
+        world.create_pod(f"p{n}", "n4", pool=other)
+    assert {pool: world.retry(pool) for pool in kept} == kept
 
 
 def test_what_cannot_arrive_keeps_other_pods_waiting_for_a_moment_alone(make_world: Make) -> None:

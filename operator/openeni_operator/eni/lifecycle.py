@@ -101,7 +101,7 @@ def keep_attached_duplicates(facts: Facts) -> Step | None:
     fault, release = attached_twice(facts), release_addresses(facts)
     if fault is not None:
         return release or Wait(Reason.PORT_CHANGED, fault.message, SLOW_POLL)
-    return release or detach(duplicates[0], facts) or DeletePort(duplicates[0].id)
+    return _release_once(facts) or detach(duplicates[0], facts) or DeletePort(duplicates[0].id)
 
 
 def wait_until_retired(facts: Facts) -> Step | None:
@@ -126,7 +126,7 @@ def detach_for_deletion(facts: Facts) -> Step | None:
     """
     if not facts.deleting or facts.port is None:
         return None
-    return release_addresses(facts) or detach(facts.port, facts)
+    return _release_once(facts) or detach(facts.port, facts)
 
 
 def delete_port(facts: Facts) -> Step | None:
@@ -222,6 +222,12 @@ def release_addresses(facts: Facts) -> Step | None:
     if port is None or not release or resize_was_refused(facts):
         return None
     return wait_for_resize(facts) or ReleaseAddresses(port.id, release)
+
+
+def _release_once(facts: Facts) -> Step | None:
+    """Release before the port goes; if that fails, the addresses leave with the port."""
+    release = release_addresses(facts)
+    return None if release == facts.refused else release
 
 
 def add_claimed_address(facts: Facts) -> Step | None:

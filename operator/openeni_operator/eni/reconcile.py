@@ -263,8 +263,14 @@ class _ENIReconcile:
         eni = latest if latest and latest.metadata.uid == self.eni.metadata.uid else self.eni
         observed = observation.observed_port if observation else None
         if observed is not None:
-            failure = self.tracker.hindrance or self.tracker.resize_failure
-            observed = replace(observed, resize_failure=failure)
+            hindrance, inactive = self.tracker.hindrance, observed.inactive
+            paused = cause if cause is not None and cause.reason is Reason.PAUSED else None
+            observed = replace(
+                observed,
+                resize_failure=hindrance or self.tracker.resize_failure,
+                # Why an inactive port is not attached anew comes before what it waits for.
+                inactive=inactive and (paused or hindrance or inactive),
+            )
         desired = desired_status(eni, observed, cause, self.deps.now())
         if desired == current_status(eni) and not exactly:
             return
