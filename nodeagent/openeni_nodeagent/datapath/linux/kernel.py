@@ -71,15 +71,15 @@ def find_link(netlink: Netlink, name: str) -> Link | None:
     return dumps.link_named(netlink, name)
 
 
-def observe(netlink: Netlink) -> State:
+def observe(netlink: Netlink, rules: Collection[Rule] | None = None) -> State:
     """Return all links, addresses and token buckets, and our routes, rules and neighbours.
 
-    Everybody's routes of one link are read by `routes_of`, filters and sysctls by
-    `observe_filters` and `sysctls`.
+    Everybody's `rules` may have been read. `routes_of` reads everybody's routes of one link.
     """
+    rules = tuple(dumps.rules(netlink)) if rules is None else rules
     items: set[Item] = {*dumps.links(netlink), *dumps.addresses(netlink)}
     items.update(dumps.neighbours(netlink), dumps.qdiscs(netlink))
-    items.update(rule for rule in dumps.rules(netlink) if rule.protocol == names.PROTOCOL)
+    items.update(rule for rule in rules if rule.protocol == names.PROTOCOL)
     for family in _families():
         items.update(dumps.routes(netlink, family))
     return frozenset(items)

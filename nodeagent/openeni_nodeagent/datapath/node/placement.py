@@ -53,12 +53,13 @@ class KernelSnapshot:
 def take_snapshot(macs: Iterable[str]) -> KernelSnapshot:
     """Look at the kernel, and at everybody's routes of the NICs with these MACs."""
     with Netlink() as netlink:
-        state = observe(netlink)
+        rules = tuple(dumps.rules(netlink))
+        state = observe(netlink, rules)
         nics = [nic for mac in macs if (nic := ownership.find_nic(state, mac))]
         for nic in nics:
             state |= routes_of(netlink, nic.index)
             state = ownership.with_routed_addresses(state, nic)
-        others_rules = tuple(r for r in dumps.rules(netlink) if r.protocol != names.PROTOCOL)
+    others_rules = tuple(rule for rule in rules if rule.protocol != names.PROTOCOL)
     state |= observe_filters()
     return KernelSnapshot(state, ownership.pods(state), mappings_in(state), others_rules)
 
