@@ -1,6 +1,6 @@
 """Compare observed with wanted state: the one comparison behind ADD, CHECK, DEL and repair."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 from openeni_crds import names
@@ -124,6 +124,11 @@ def without_flushed(observed: State, losing: Collection[int]) -> State:
                 return False
 
     return frozenset(i for i in observed if not goes(i))
+
+
+def differing_from(seen: State, operations: Iterable[Operation]) -> Iterator[Operation]:
+    """Yield the operations but those that put back what is there, and would go with an address."""
+    return (o for o in operations if o.verb is Verb.REMOVE or o.item not in seen)
 
 
 def changes_links(operations: Iterable[Operation]) -> bool:

@@ -3,7 +3,8 @@
 from collections.abc import Container, Iterable
 
 from openeni_nodeagent.datapath.describe import sentence
-from openeni_nodeagent.datapath.model import NOTHING, Operation, State, Verb
+from openeni_nodeagent.datapath.diff import differing_from
+from openeni_nodeagent.datapath.model import NOTHING, Operation, State
 from openeni_nodeagent.datapath.node.plan import Differences, Part
 from openeni_nodeagent.datapath_api import Repair
 
@@ -23,11 +24,7 @@ class NotedRepairs:
         self._before = seen
 
     def note(self, part: Part, operations: Iterable[Operation]) -> None:
-        self._noted += [
-            (part, operation)
-            for operation in operations
-            if operation.verb is Verb.REMOVE or operation.item not in self._before
-        ]
+        self._noted += [(part, o) for o in differing_from(self._before, operations)]
 
     def done(self, refused: Container[Part], left: Differences) -> tuple[Repair, ...]:
         """Return what was noted, without what the kernel has refused to restore."""

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Final
 
 from openeni_nodeagent.datapath.describe import summary
-from openeni_nodeagent.datapath.diff import changes_links, in_order
+from openeni_nodeagent.datapath.diff import changes_links, differing_from, in_order
 from openeni_nodeagent.datapath.links import NodeENI, NodePod
 from openeni_nodeagent.datapath.linux.kernel import delete_filters, restore
 from openeni_nodeagent.datapath.linux.namespace import open_namespace
@@ -105,8 +105,7 @@ class NodeReconcile:
             raise error
         parts = (SHARED, eni_part(pod.eni.mac), pod_part(pod))
         operations = (o for part in parts for o in found.get(part, ()))
-        # What would go with an address of others, and come again, is there.
-        return tuple(o for o in operations if o.verb is Verb.REMOVE or o.item not in snapshot.state)
+        return tuple(differing_from(snapshot.state, operations))
 
     def _compare(self, snapshot: KernelSnapshot) -> tuple[NodePlan, Differences]:
         self.seen = snapshot.state
