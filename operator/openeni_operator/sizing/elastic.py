@@ -76,7 +76,7 @@ def corrections(
     An ENI gets room for the addresses that certain pods wait for on its node. It stops to ask for
     addresses that its subnets do not have, if others have them, and for those that it is refused
     once other ENIs have what the node may hold, or are asked for it: who has asked for longest
-    gives way.
+    gives way. Where pods wait for what is refused for long, it asks for nothing else.
     """
     touched = {a.eni for a in planned if isinstance(a, GrowENI | RetireAddresses | RetireENI)}
     found: list[GrowENI | RetireAddresses] = []
@@ -98,6 +98,8 @@ def corrections(
             found.append(RetireAddresses(eni.name, kept))
         elif eni.refused:  # once it is not any more, it gets all that it asks for at once
             allowed = min(eni.asked, max(1, eni.held + max(0, left)))
+            if eni.awaited and not holds_others(eni, node):
+                allowed = min(allowed, claims)
             if allowed < eni.asked:
                 found.append(RetireAddresses(eni.name, allowed))
             left -= max(0, allowed - eni.held)
@@ -204,10 +206,11 @@ def unheld(node: NodeState, policy: SizingPolicy) -> int:
 def asked_in_vain(node: NodeState) -> int:
     """Return how many addresses ENIs are refused that no other one is asked for instead.
 
-    Within the node's limit its request would end theirs. If it is refused as well, theirs comes
-    back: with a call each time, and for ever.
+    Within the node's limit its request would end theirs, or theirs would end it where pods wait for
+    what they claim. If it is refused as well, the one that ended comes back: with a call each time,
+    and for ever.
     """
-    refused = (e for e in node.enis if e.resizable and holds_others(e, node))
+    refused = (e for e in node.enis if e.resizable and (holds_others(e, node) or e.awaited))
     return sum(max(0, e.asked - e.held) for e in refused)
 
 

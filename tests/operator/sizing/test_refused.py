@@ -91,9 +91,20 @@ def test_for_what_another_one_is_to_be_asked_it_asks_on() -> None:
     assert found == (RetireAddresses("a", 4),)
 
 
+def test_what_pods_claim_is_asked_for_before_another_eni_grows_and_nothing_else_is() -> None:
+    """Else the one that grows would give way to it, be refused as well, and grow again."""
+    node = NodeState("n1", (replace(OLD, wanted=6, claimed=1, awaited=1), OTHER))
+    policy = replace(POLICY, max_addresses=8)
+    assert plan(node, policy).actions == (RetireAddresses("a", 5),)
+    asks = replace(OLD, wanted=5, claimed=1, awaited=1)
+    assert plan(NodeState("n1", (asks, OTHER)), policy).actions == (GrowENI("b", 3),)
+    node = NodeState("n1", (asks, replace(OTHER, wanted=3, refused=True), replace(OTHER, name="c")))
+    assert plan(node, replace(POLICY, max_addresses=10)).actions == ()
+
+
 def test_what_it_asks_for_is_in_the_pools_budget_already() -> None:
     """Else a node with claims would withdraw it and ask for it again by turns."""
-    node = NodeState("n1", (replace(OLD, claimed=1, awaited=1),), waiting=2)
+    node = NodeState("n1", (replace(OLD, wanted=5, claimed=1, awaited=1),), waiting=2)
     policy = PoolBudget(None, 0).bind(POLICY, node)
     assert not [a for a in plan(node, policy).actions if isinstance(a, RetireAddresses)]
 
