@@ -77,11 +77,11 @@ class Requeues:
     def link(self, name: str) -> None:
         """Pass on that an ENI's link has changed."""
         self.queues["enis"].add(name)
+        self.configuration()  # it may have become ready
 
     def eni_status(self, name: str) -> None:
-        """Pass on that what the agent reports of an ENI has changed."""
+        """Pass on that what the agent reports of an ENI may have changed."""
         self.queues["eni-status"].add(name)
-        self.configuration()  # its link may have become ready
 
     def eni_statuses(self) -> None:
         """Pass on that what the agent reports of every ENI may have changed."""

@@ -30,7 +30,6 @@ def kernel(
     def is_supported(datapath: Datapath) -> bool:
         return datapath.word in labels
 
-    monkeypatch.setattr(modes, "_found", dict[str, bool]())
     monkeypatch.setattr(modes, "knows_sockets", lambda: sockets)
     monkeypatch.setattr(modes, "_is_supported", is_supported)
     monkeypatch.setattr(modes, "has_egress_hook", lambda: egress)
@@ -96,41 +95,31 @@ def test_the_kernels_modes_are_those_whose_links_iproute2_can_create() -> None:
 
 
 @pytest.mark.root
-def test_a_mode_whose_module_somebody_loads_is_supported_from_then_on(
+def test_a_mode_that_the_kernel_refuses_is_tried_again_once_a_minute_whoever_asks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def refuses(_: Datapath) -> bool:
+    """Its module may be installed while the node runs, and each ENI asks whenever it changes."""
+    tried: list[str] = []
+    now = [0.0]
+
+    def refuses(datapath: Datapath) -> bool:
+        tried.append(datapath.word)
         return False
 
     truth = modes.supported_datapath_modes()
-    monkeypatch.setattr(modes, "_found", dict[str, bool]())
+    monkeypatch.setattr(modes, "_supported", set[str]())
+    monkeypatch.setattr(modes, "_refused_at", dict[str, float]())
+    monkeypatch.setattr(modes, "time", SimpleNamespace(monotonic=lambda: now[0]))
     with monkeypatch.context() as patch:
         patch.setattr(modes, "_creates_link", refuses)
-        assert modes.supported_datapath_modes() == frozenset()
-        with pytest.raises(ModeUnsupportedError):
-            modes.require_support(VETH)
+        for now[0] in (0.0, 59.0, 60.0, 119.0):
+            assert modes.supported_datapath_modes() == frozenset()
+            with pytest.raises(ModeUnsupportedError, match="only none"):
+                modes.require_support(VETH)
+    assert {tried.count(word) for word in ALL} == {4}  # twice each time
+    now[0] = 120.0
     modes.require_support(VETH)
     assert modes.supported_datapath_modes() == truth
-
-
-@pytest.mark.root
-def test_who_asks_for_a_mode_that_does_not_work_has_no_other_tried_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    tried: list[Datapath] = []
-
-    def refuses(datapath: Datapath) -> bool:
-        tried.append(datapath)
-        return False
-
-    monkeypatch.setattr(modes, "_found", dict[str, bool]())
-    monkeypatch.setattr(modes, "_creates_link", refuses)
-    for _ in range(2):
-        with pytest.raises(ModeUnsupportedError, match="only none"):
-            modes.require_support(L3S)
-    assert {mode.word: tried.count(mode) for mode in tried if mode != L3S} == {
-        mode.word: 2 for mode in (VETH, L2, L3)
-    }
 
 
 @pytest.mark.root

@@ -199,6 +199,8 @@ def test_a_program_that_cannot_be_reloaded_keeps_no_other_from_it(tmp_path: Path
 MOVED = """
 import shutil, subprocess, sys
 from pathlib import Path
+from types import SimpleNamespace
+from openeni_nodeagent import files
 from openeni_nodeagent.enis.nic_guards import GuardError, NICGuards, known_guards
 base, how, which = Path(sys.argv[1]), *sys.argv[2:4]
 host, folders = base / "there", [base / name for name in sys.argv[4:]]
@@ -206,7 +208,9 @@ for folder in (host, *folders):
     folder.mkdir()
 subprocess.run(["mount", "--bind", host, base / which], check=True)
 guards = NICGuards(known_guards(*folders), lambda _: None)
+files.time = SimpleNamespace(monotonic=lambda: 100.0)
 guards.prepare("fa:16:3e:00:00:01")
+files.time = SimpleNamespace(monotonic=lambda: 110.0)  # for so long folders are believed whole
 if how == "move":
     host.rename(base / "there.bak")
 else:

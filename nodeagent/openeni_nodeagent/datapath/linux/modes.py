@@ -1,7 +1,9 @@
-"""Detect what this kernel supports by trying it once in a temporary namespace."""
+"""Detect what this kernel supports by trying it in a temporary namespace."""
 
 import logging
+import math
 import os
+import time
 from functools import cache, partial
 from typing import Final
 
@@ -45,33 +47,29 @@ _ALL: Final = (
     Datapath(Mode.VETH),
     *(Datapath(Mode.IPVLAN, IPVlanDatapath(mode)) for mode in IPVlanMode),
 )
-_found: Final = dict[str, bool]()  # whether modes work, as last tried, by their words
+_REFUSED_SECONDS: Final = 60.0  # until a mode is tried again: its module may be installed meanwhile
+_supported: Final = set[str]()  # words of modes
+_refused_at: Final = dict[str, float]()
 
 
 def supported_datapath_modes() -> frozenset[str]:
-    """Return the modes (Datapath.word) whose links the kernel can create, loading its modules."""
+    """Return the modes (Datapath.word) whose links the kernel can create, loading its modules.
+
+    Each ENI asks for them whenever it changes: what the kernel has refused is not tried each time.
+    """
     return frozenset(d.word for d in _ALL if _is_supported(d))
 
 
 def _is_supported(datapath: Datapath) -> bool:
-    """Return True if the kernel can create the mode's links.
-
-    What it refuses is tried again each time: a module may be installed while the node runs.
-    """
-    if not _found.get(datapath.word):
-        creates_link = partial(_creates_link, datapath)
-        _found[datapath.word] = any(in_new_namespace(creates_link) for _ in range(_TRIES))
-    return _found[datapath.word]
-
-
-def _known() -> list[str]:
-    """Return the words of the modes that worked when they were last tried.
-
-    Each ENI in a mode that does not work asks for them at each look: none is tried again for that.
-    """
-    return sorted(
-        d.word for d in _ALL if (_found[d.word] if d.word in _found else _is_supported(d))
-    )
+    """Return True if the kernel could create the mode's links when that was last tried."""
+    word = datapath.word
+    tried_at = _refused_at.get(word, -math.inf)
+    if word not in _supported and time.monotonic() - tried_at >= _REFUSED_SECONDS:
+        if any(in_new_namespace(partial(_creates_link, datapath)) for _ in range(_TRIES)):
+            _supported.add(word)
+        else:
+            _refused_at[word] = time.monotonic()
+    return word in _supported
 
 
 @cache
@@ -130,7 +128,7 @@ def require_support(datapath: Datapath) -> None:
     if not _is_supported(datapath):
         raise ModeUnsupportedError(
             f"this node's kernel does not support mode {datapath.word}, only "
-            f"{', '.join(_known()) or 'none'}: "
+            f"{', '.join(sorted(supported_datapath_modes())) or 'none'}: "
             "use one of these, or another kernel"
         )
     if datapath.ipvlan_mode in {IPVlanMode.L3S, IPVlanMode.L3} and not knows_sockets():
