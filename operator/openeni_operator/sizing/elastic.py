@@ -97,9 +97,8 @@ def corrections(
         elif eni.misasked or (eni.scarce and node.other_subnets and kept < eni.asked):
             found.append(RetireAddresses(eni.name, kept))
         elif eni.refused:  # once it is not any more, it gets all that it asks for at once
-            allowed = min(eni.asked, max(1, eni.held + max(0, left)))
-            if eni.awaited and not holds_others(eni, node):
-                allowed = min(allowed, claims)
+            useful = eni.asked if not eni.awaited or holds_others(eni, node) else claims
+            allowed = min(useful, eni.asked, max(1, eni.held + max(0, left)))
             if allowed < eni.asked:
                 found.append(RetireAddresses(eni.name, allowed))
             left -= max(0, allowed - eni.held)
