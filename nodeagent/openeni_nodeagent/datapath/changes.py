@@ -27,7 +27,7 @@ from openeni_nodeagent.datapath.model import (
     State,
     Verb,
 )
-from openeni_nodeagent.datapath.ownership import as_nic, find_nic, is_foreign
+from openeni_nodeagent.datapath.ownership import as_nic, find_nic, is_foreign, is_on_node
 
 
 class Kind(StrEnum):
@@ -76,12 +76,17 @@ def watched(
     What is planned depends on which of the addresses of the `node` its other links have.
 
     What the last look has `seen` of a link is nothing new, although it could not make it as
-    planned: each attempt has the kernel tell of it.
+    planned: each attempt has the kernel tell of it. Links of pods without a plan, as while their
+    ENI has no NIC, are watched, too.
     """
     links = {item.index: item for item in planned if isinstance(item, Link)}
     for link in seen:
-        if isinstance(link, Link) and (as_planned := links.get(link.index)):
-            links[link.index] = as_nic(link) if as_planned.kind == NIC else link
+        if isinstance(link, Link):
+            as_planned = links.get(link.index)
+            if as_planned and as_planned.kind == NIC:
+                links[link.index] = as_nic(link)
+            elif as_planned or is_on_node(link):
+                links[link.index] = link
     addresses = frozenset(item for item in planned if isinstance(item, Address))
     confirmed = (i for i in seen if isinstance(i, Address) and i.confirmed)
     others = {address.address for address in confirmed if address.index not in links}

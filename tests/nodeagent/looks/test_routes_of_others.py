@@ -104,6 +104,26 @@ def test_one_that_leads_to_a_pod_goes_and_no_other_link_is_read(
     assert (list_routes(bench), read) == ("", [])
 
 
+def test_a_pods_link_is_watched_also_while_its_eni_has_no_nic(
+    bench: ReachedPod, read: list[bytes]
+) -> None:
+    """Else each look would read all routes, if a node has many such links."""
+    told = threading.Event()
+    bench.node.run(bench.node.datapath.subscribe, told.set)
+    many_pods(bench)
+    bench.network.unplug(bench.port)
+    for _ in range(2):
+        bench.node.look()
+    read.clear()
+    bench.node.look()
+    assert read == []
+    told.clear()
+    add_route(bench)
+    assert told.wait(SECONDS)
+    bench.node.look()
+    assert list_routes(bench) == ""
+
+
 def test_one_that_came_before_the_first_look_at_a_pod_goes(bench: ReachedPod) -> None:
     """Notifications of its link's routes are not told yet."""
     subscribe(bench)
