@@ -79,16 +79,17 @@ class Ledger:
         """
         best: tuple[float, Candidate] | None = None
         kept = set(self.retained.of(wanted.key, pool))
-        for view in sorted(
-            self._enis.values(), key=lambda v: (kept.isdisjoint(v.addresses), v.name)
-        ):
-            if view.pool != pool or not view.offers_addresses:
-                continue
-            picked = self._pick(view, now, wanted)
+        views = {v.name: v for v in self._enis.values() if v.pool == pool and v.offers_addresses}
+        ranked = self._order.ranked(views)
+        if kept or wanted.addresses:  # which need not have cooled down
+            ranked = [(NEVER, n) for _, n in ranked]
+            ranked.sort(key=lambda r: (kept.isdisjoint(views[r[1]].addresses), r[1]))
+        for first_at, name in ranked:
+            if best is not None and best[0] <= first_at:
+                break
+            picked = self._pick(views[name], now, wanted)
             if picked is not None and (best is None or picked[0] < best[0]):
                 best = picked
-                if best[0] == NEVER:
-                    break
         return best[1] if best else None
 
     def record(self, grant: Grant) -> None:

@@ -5,6 +5,7 @@ longest. It only saves an ADD from asking all addresses of the node: whether one
 ledger says.
 """
 
+import math
 from bisect import bisect_left, insort
 from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Final
@@ -20,17 +21,26 @@ class _Order:
         self.places: Final = {address: place for place, address in enumerate(view.addresses)}
         self.entries: dict[str, tuple[float, int, str]] = {}
         self._sorted = {family: list[tuple[float, int, str]]() for family in view.families}
+        self._first_at: float | None = None
 
     def put(self, address: str, cooled_at: float) -> None:
         self.take(address)
         if (entries := self._sorted.get(family_of(address))) is not None:
             entry = self.entries[address] = (cooled_at, self.places[address], address)
             insort(entries, entry)
+            self._first_at = None
 
     def take(self, address: str) -> None:
         if entry := self.entries.pop(address, None):
             entries = self._sorted[family_of(address)]
             del entries[bisect_left(entries, entry)]
+            self._first_at = None
+
+    def first_at(self) -> float:
+        if self._first_at is None:
+            firsts = (entries[0][0] if entries else math.inf for entries in self._sorted.values())
+            self._first_at = max(firsts, default=math.inf)
+        return self._first_at
 
     def cooled(self, family: int, now: float) -> Iterator[str]:
         for cooled_at, _, address in self._sorted[family]:
@@ -68,6 +78,13 @@ class ReuseOrder:
         for order in self._enis.values():
             if address in order.places:  # most ENIs do not list it
                 order.put(address, cooled_at)
+
+    def ranked(self, enis: Iterable[str]) -> list[tuple[float, str]]:
+        """Return these ENIs by the time since when they may have free addresses, at the earliest.
+
+        One that has none of a family comes last.
+        """
+        return sorted((self._enis[eni].first_at(), eni) for eni in enis)
 
     def cooled(self, eni: str, family: int, now: float) -> Iterable[str]:
         """Return an ENI's addresses of a family that have cooled down, the next one first."""

@@ -65,8 +65,9 @@ def test_the_address_that_has_been_free_the_longest_is_next() -> None:
     assert take(of, "e", 100) == A
 
 
-def test_what_a_choice_asks_does_not_grow_with_the_addresses(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("enis", [1, 40])
+def test_what_a_choice_asks_does_not_grow_with_the_addresses_or_enis(
+    monkeypatch: pytest.MonkeyPatch, enis: int
 ) -> None:
     asked: list[str] = []
     is_reserved = Reservations.is_reserved
@@ -77,7 +78,8 @@ def test_what_a_choice_asks_does_not_grow_with_the_addresses(
 
     monkeypatch.setattr(Reservations, "is_reserved", counted)
     addresses = tuple(f"10.0.{n // 250}.{n % 250 + 1}" for n in range(1000))
-    of = ledger(replace(ENI, addresses=addresses))
+    parts = [addresses[first::enis] for first in range(enis)]
+    of = ledger(*(replace(ENI, name=f"e{n}", addresses=part) for n, part in enumerate(parts)))
     taken = [take(of, str(n)) for n in range(600)]
     for n in range(400):
         of.end_grant(str(n), "eth0", n)
