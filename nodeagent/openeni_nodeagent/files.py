@@ -3,15 +3,11 @@
 import contextlib
 import os
 import stat
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 _MOUNTS: Final = Path("/proc/self/mountinfo")  # of each mount: ID, parent, device, source, target
-_WHOLE_SECONDS: Final = (
-    10.0  # for which folders that were not moved are believed to be where they are
-)
 
 
 class MountedFolders:
@@ -19,19 +15,13 @@ class MountedFolders:
 
     A folder that is moved keeps its mounts: the agent still reads and writes it, and the programs
     that it was mounted for have another one.
-
-    The kernel takes milliseconds to list the mounts of a node with hundreds of pods, and nothing
-    tells of a move: ENIs that are looked at together share one reading.
     """
 
     def __init__(self, folders: Iterable[Path]) -> None:
         self._sources = _sources_of_mounts(folders)
-        self._whole_until = 0.0
 
     def problem(self) -> str:
         """Return which folder is no longer the one at its path on the host; "" if all are."""
-        if time.monotonic() < self._whole_until:
-            return ""
         present = _sources_of_mounts(self._sources)
         for folder, source in self._sources.items():
             if (now := present.get(folder, source)) != source:
@@ -40,7 +30,6 @@ class MountedFolders:
                     f"{now}): move it back; only if it is gone for good, delete the agent's "
                     "pod, for which the present one is mounted"
                 )
-        self._whole_until = time.monotonic() + _WHOLE_SECONDS
         return ""
 
 

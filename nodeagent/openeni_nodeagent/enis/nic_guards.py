@@ -9,6 +9,7 @@ docs/security.md says what each file does, and decision 0038 why it is enough.
 """
 
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +19,7 @@ from typing import Final
 from openeni_crds.names import LINK_PREFIX
 from openeni_nodeagent.files import MountedFolders, write_atomically
 
+_WHOLE_SECONDS: Final = 10.0
 _ORIGIN: Final = "# Written by openeni's agent, and removed by it with the node's last ENI.\n"
 # systemd.network(5): the first file that matches a link, in the order of their names, is its own.
 _UNMANAGED: Final = "[Link]\nUnmanaged=yes\n"
@@ -110,6 +112,7 @@ class NICGuards:
     def __init__(self, known: Iterable[Guard], reload: Callable[[str], None]) -> None:
         self._guards = tuple(known)
         self._folders = MountedFolders(guard.folder for guard in self._guards)
+        self._whole_until = 0.0  # the time until which they are believed to be in their places
         self._reload = reload
         self._lock = threading.Lock()
         self._outdated: set[str] = set()  # services that have not read the files as they are
@@ -121,12 +124,15 @@ class NICGuards:
         guards that can be written are.
         """
         with self._lock:
-            writes = (
-                partial(self._write_guard, guard, file, text)
+            wanted = [
+                (guard, file, text)
                 for guard in self._guards
                 if guard.folder.is_dir()
                 for file, text in guard.texts(mac).items()
-            )
+            ]
+            if not all(file.exists() for _, file, _ in wanted):
+                self._whole_until = 0.0  # a new ENI's NIC is attached after this
+            writes = (partial(self._write_guard, *each) for each in wanted)
             _take(self._require_folders, *writes, self._reload_outdated)
 
     def sweep(self, used: Callable[[], Collection[str]]) -> None:
@@ -145,8 +151,15 @@ class NICGuards:
             _take(*removals, self._reload_outdated)
 
     def _require_folders(self) -> None:
+        """Raise GuardError if a folder was moved; ENIs that are looked at together share a look.
+
+        The kernel takes milliseconds to list the mounts of a node with hundreds of pods.
+        """
+        if time.monotonic() < self._whole_until:
+            return
         if problem := self._folders.problem():
             raise GuardError(problem)
+        self._whole_until = time.monotonic() + _WHOLE_SECONDS
 
     def _write_guard(self, guard: Guard, file: Path, text: str) -> None:
         self._note(guard, changed=_write(file, text))
