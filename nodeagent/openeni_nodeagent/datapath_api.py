@@ -173,7 +173,7 @@ class NodeReport:
     broken: frozenset[PodInterface] = frozenset()  # pods that must be built anew
     differing: Mapping[PodInterface, str] = field(default_factory=dict[PodInterface, str])
     repairs: tuple[Repair, ...] = ()
-    left: str = ""  # why something of former pods or ENIs is still there
+    left: str = ""  # why something that no pod and no ENI is to have is still there
     # Departing ENIs of which nothing is left, by name: True if their NIC is plugged, which is down.
     departed: Mapping[str, bool] = field(default_factory=dict[str, bool])
     disturbed: frozenset[PodInterface] = frozenset()  # pods that may have lost something inside

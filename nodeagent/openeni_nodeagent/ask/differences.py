@@ -121,5 +121,5 @@ def _left(facts: Facts) -> Iterator[Difference]:
         message = f"the kernel has {', '.join(sorted(stray))}, which no pod has"
         yield difference(NODES.name, facts.node, None, message, AGENT_REMEDY)
     if facts.report.left:
-        message = f"the kernel has items of former pods or ENIs: {facts.report.left}"
+        message = f"the kernel has what no pod and no ENI is to have: {facts.report.left}"
         yield difference(NODES.name, facts.node, None, message, AGENT_REMEDY)

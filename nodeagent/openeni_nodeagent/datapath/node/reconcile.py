@@ -259,6 +259,8 @@ class NodeReconcile:
         return replace(snapshot, state=snapshot.state | self.others_routes(snapshot.state))
 
     def _report(self, found: Differences, plan: NodePlan) -> NodeReport:
+        differing = ((part, tuple(differing_from(self.seen, o))) for part, o in found.items())
+        found = {part: operations for part, operations in differing if operations}
         errors = dict(self.errors)
         for eni in plan.enis:
             for part in (eni_part(eni.facts.mac), SHARED):

@@ -4,7 +4,8 @@ from collections.abc import Callable, Generator
 
 import pytest
 
-from openeni_crds.names import PROTOCOL, host_link
+from openeni_crds.enipool import Mode
+from openeni_crds.names import PROTOCOL, host_link, host_slave
 from openeni_nodeagent.datapath_api import NodeReport, WantedNode, WantedPod
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.one_eni import MODES, OneENI
@@ -73,3 +74,18 @@ def test_what_somebody_changed_is_named_and_left(
         assert report.differing.keys() == {bench.pod}
     assert bench.state() == broken
     assert compare(bench, netns) == report or part == "eni"  # errors are other objects
+
+
+def test_what_would_only_be_put_back_beside_an_address_of_others_is_not_called_missing(
+    bench: OneENI, netns: Namespace
+) -> None:
+    """The first IPv4 address of a link that goes takes routes and neighbours along."""
+    bench.add(netns.path)
+    ip = bench.node.namespace.ip
+    if bench.eni.datapath.mode is Mode.VETH:
+        ip("addr add 192.0.2.5/24 dev ens7", f"addr del {bench.eni.primary[0]}/32 dev ens7")
+    else:
+        ip(f"addr add 192.0.2.5/24 dev {host_slave(bench.place().eni.link.ifindex)}")
+    report = compare(bench, netns)
+    assert "192.0.2.5" in str(report.errors[bench.eni.name])
+    assert (report.differing, report.left) == ({}, "")
