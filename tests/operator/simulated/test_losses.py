@@ -270,3 +270,22 @@ def test_an_eni_whose_lost_port_comes_back_is_replaced_and_both_ports_go() -> No
     sim.settle(TWO_RESYNCS)
     assert_converged(sim, 1)
     assert first.id not in sim.cloud.ports
+
+
+def test_an_eni_with_two_attached_ports_is_not_ready_while_neutron_is_behind() -> None:
+    sim = Simulation()
+    sim.add_pool(capacity={"addressesPerENI": 3, "minAvailable": 1, "growth": "Elastic"})
+    sim.settle(120)
+    (eni,) = sim.enis()
+    assert eni.status.port
+    sim.granted[eni.name] = {eni.status.port.addresses[0]}
+    first = sim.cloud.ports[eni.status.port.id]
+    second = replace(first, id="second", mac_address="fa:16:3e:00:77:77", fixed_ips=())
+    newer = replace(first, revision=first.revision + 5)
+    sim.cloud.ports |= {second.id: second, first.id: newer}
+    sim.settle(120)
+    assert sim.eni(eni.name).is_broken
+    sim.cloud.ports[first.id] = replace(first, revision=1)
+    for _ in range(30):
+        sim.settle(30)
+        assert not sim.eni(eni.name).offers_addresses
