@@ -84,7 +84,8 @@ ELASTIC_NODES: Final[Mapping[str, NodeState]] = {
         _node(_elastic(2, 2), waiting=1), cordoned=True
     ),
     "the ENI's subnet has no more addresses, and another one has some": replace(
-        _node(replace(_elastic(2, 2, wanted=4), refused=True, scarce=True)), other_subnets=True
+        _node(replace(_elastic(2, 2, wanted=4), refused=True, scarce=True)),
+        alternative=frozenset({"other"}),
     ),
     "for a minute the cloud has refused to change the ENI's port": _node(
         replace(_elastic(2, 2, wanted=4), refused=True, lacking_seconds=REFUSAL_SECONDS)

@@ -71,6 +71,8 @@ def _leaves(state: ClusterState, address: str, eni: ENI) -> bool:
     podip = claimant_of(state, address, eni.spec.pool_name)
     if podip is None or podip.spec.eni_name:
         return False
+    if podip.placed is not None and podip.placed.reason == Reason.ADDRESS_IN_USE:
+        return False  # its pod has it, so nobody is asked for it
     if eni.offers_addresses and target_node(state, podip) != eni.spec.node_name:
         return True
     return podip.placed is not None and podip.placed.reason == Reason.WAITING_FOR_RELEASE

@@ -2,14 +2,20 @@
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
+from ipaddress import ip_address
 
 import pytest
 
 from openeni_crds.names import ENIPOOLS, ENIS, PODS
 from openeni_nodeagent.cni.protocol import CNIError
+from openeni_operator.cloud.api import FixedIP, Port
+from openeni_operator.cloud.errors import InvalidRequestError
+from openeni_operator.eni.report import held_by
 from openeni_testing.sticky.world import KEPT, StickyWorld
 
 Make = Callable[..., StickyWorld]
+FAR = "10.98.1.77"  # in the pods' subnet, on no port
 SIZES = {"addressesPerENI": 3, "minAvailable": 1, "maxENIsPerNode": 2, "maxAddressesPerNode": 6}
 
 
@@ -44,6 +50,18 @@ def limit_pool(world: StickyWorld, total: int) -> None:
     change = [{"op": "add", "path": "/spec/limits", "value": {"maxAddresses": total}}]
     world.sim.api.patch(ENIPOOLS, "pods", operations=change)
     world.step()
+
+
+def use_up_allocation_pool(world: StickyWorld) -> None:
+    """Have others take all that is left of the subnet's allocation pool, which FAR is not in."""
+    cloud, subnet = world.sim.cloud, world.sim.subnet
+    low, high = ip_address("10.98.0.2"), ip_address("10.98.0.254")
+    cloud.subnets[subnet.id] = replace(subnet, pools=((str(low), str(high)),))
+    taken = {fixed.address for port in cloud.ports.values() for fixed in port.fixed_ips}
+    free = {str(ip_address(n)) for n in range(int(low), int(high) + 1)} - taken
+    fixed_ips = tuple(FixedIP(subnet.id, address) for address in sorted(free))
+    network, mac = world.sim.network.id, "fa:16:3e:ff:00:01"
+    cloud.ports["foreign"] = Port("foreign", "theirs", network, mac, fixed_ips=fixed_ips)
 
 
 def start_all(world: StickyWorld, names: Iterable[str], seconds: int) -> dict[str, tuple[str, ...]]:
@@ -132,3 +150,69 @@ def test_an_address_that_no_subnet_has_is_asked_for_by_one_eni_at_a_time(make_wo
     assert world.sim.cloud.calls["set fixed IPs"] - before < 5, (
         "each is refused, and the next waits"
     )
+
+
+@pytest.mark.parametrize("ended", [[], ["p0"]], ids=["none free", "one free"])
+def test_what_is_asked_for_in_vain_gives_way_to_an_address_by_name(
+    make_world: Make, ended: list[str]
+) -> None:
+    """Spare addresses, which the allocation pool has not, take up what the pool may still hold."""
+    sizes = {**SIZES, "addressesPerENI": 2, "maxAddressesPerNode": 20}
+    world = make_world(capacity=sizes)
+    for n in range(4):
+        world.start(f"p{n}", "n1")
+    world.step(5)
+    use_up_allocation_pool(world)
+    total = sum(held_by(eni) for eni in world.sim.enis())
+    limit_pool(world, total + 2)
+    change = {**sizes, "growth": "Elastic", "addressesPerENI": 4}
+    world.sim.api.patch(
+        ENIPOOLS, "pods", operations=[{"op": "add", "path": "/spec/capacity", "value": change}]
+    )
+    world.step(90)
+    for name in ended:
+        world.end(name)
+    world.step(90)
+    assert held(world) == total
+    world.create_pod("db", "n1", address=FAR)
+    assert start_all(world, ["db"], 180) == {"db": (FAR,)}
+
+
+def test_a_port_at_neutrons_limit_is_asked_for_no_more_once_a_minute(make_world: Make) -> None:
+    """Not even beside a pod that asks for an address by name, which is refused as well."""
+    world = make_world(capacity={"addressesPerENI": 6, "minAvailable": 1, "maxENIsPerNode": 1})
+    cloud, work = world.sim.cloud, world.sim.cloud.set_fixed_ips
+
+    def set_fixed_ips(port_id: str, fixed_ips: tuple[FixedIP, ...], revision: int) -> Port:
+        if len(fixed_ips) > 5:
+            raise InvalidRequestError("Exceeded maximum amount of fixed ips per port.")
+        return work(port_id, fixed_ips, revision)
+
+    cloud.set_fixed_ips = set_fixed_ips  # type: ignore[method-assign]
+    for n in range(4):
+        world.start(f"p{n}", "n1")
+    world.create_pod("db", "n1", address=FAR)
+    assert start_all(world, ["db"], 300) == {}
+    before = {eni.name: eni.metadata.generation for eni in world.sim.enis()}
+    assert start_all(world, ["db"], 300) == {}
+    assert {eni.name: eni.metadata.generation for eni in world.sim.enis()} == before
+
+
+def test_a_pod_that_asks_for_anothers_address_keeps_no_node_from_giving_back(
+    make_world: Make,
+) -> None:
+    """Nobody is asked for what a pod has, and no request has to be corrected for it."""
+    world = make_world(capacity={"addressesPerENI": 8, "minAvailable": 1, "maxAvailable": 2})
+    (address,) = world.start("p0", "n1")
+    for n in range(1, 6):
+        world.start(f"p{n}", "n1")
+    world.create_pod("db", "n2", address=address)
+    start_all(world, ["db"], 5)
+    limit_pool(world, sum(held_by(eni) for eni in world.sim.enis()))
+    for n in range(1, 6):
+        world.end(f"p{n}")
+    waiting = [f"w{n}" for n in range(5)]
+    for name in waiting:
+        world.create_pod(name, "n2")
+    assert set(start_all(world, ["db", *waiting], 300)) == set(waiting)
+    assert world.free("n1") <= 2

@@ -78,12 +78,12 @@ class SubnetFacts:
     resolution: Resolution | None = None
     usage: SubnetUsage = field(default_factory=SubnetUsage)
 
-    def alternative(self, node: Node | None, count: int) -> tuple[str, ...]:
+    def alternative(self, node: Node | None, count: int) -> frozenset[str]:
         """Return the IDs of subnets that have so many addresses for an ENI of the node."""
         if self.resolution is None or node is None:
-            return ()
+            return frozenset()
         found = self.resolution.alternative(node.zone, count, self.usage)
-        return tuple(subnet.id for subnet in found)
+        return frozenset(subnet.id for subnet in found)
 
     def room(self, eni: ENI) -> int:
         """Return how many addresses the ENI's subnets still have, by estimate."""
@@ -145,7 +145,6 @@ def waiting_pods_by_node(
 def node_state(facts: PoolFacts, name: str, subnets: SubnetFacts) -> NodeState:
     """Return the node as the plan sees it."""
     node, enis = facts.nodes.get(name), facts.enis_by_node.get(name, ())
-    other = subnets.alternative(node, 2)  # a primary address and one for a pod
     return NodeState(
         name=name,
         enis=tuple(eni_state(eni, facts, subnets) for eni in enis),
@@ -158,7 +157,7 @@ def node_state(facts: PoolFacts, name: str, subnets: SubnetFacts) -> NodeState:
         missing=node is None,
         cordoned=node is not None and node.cordoned,
         no_slot=name in facts.slotless,
-        other_subnets=bool(other) and any(eni.spec.subnet_ids != other for eni in enis),
+        alternative=subnets.alternative(node, 2),  # a primary address and one for a pod
     )
 
 
@@ -202,6 +201,7 @@ def eni_state(eni: ENI, facts: PoolFacts, subnets: SubnetFacts) -> ENIState:
         claimed=in_fuller_family(claims.addresses),
         awaited=len(claims.pods & waiting) + claims.restarted,
         all_leave=bool(leaving) and addresses <= leaving,
+        subnets=frozenset(eni.spec.subnet_ids),
         room=subnets.room(eni) if facts.elastic else UNBOUNDED,
     )
 
@@ -242,7 +242,7 @@ def _is_exhausted(eni: ENI, facts: PoolFacts, subnets: SubnetFacts) -> bool:
         return False
     node = facts.nodes.get(eni.spec.node_name)
     other = subnets.alternative(node, eni.spec.address_count + 1)
-    return bool(other) and other != eni.spec.subnet_ids
+    return bool(other) and other != frozenset(eni.spec.subnet_ids)
 
 
 def _may_keep(pool: ENIPool, node: Node) -> bool:

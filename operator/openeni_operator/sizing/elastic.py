@@ -5,7 +5,7 @@ touched. Between `target_addresses` and `full_addresses` nothing is changed: a n
 stays the same neither grows nor shrinks. Pure.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from openeni_crds.status.eni import MOST_PODS
@@ -37,8 +37,8 @@ def grow(node: NodeState, policy: SizingPolicy, wanted: int, left: int) -> tuple
         if not _may_grow(eni, node):
             continue
         unasked = eni.held - eni.count
-        room = _room(eni, node)
-        more = min(wanted, policy.addresses_per_eni - eni.count, unasked + min(left, room))
+        room = min(_room(eni, node), max(0, left - asked_in_vain(node, eni)))
+        more = min(wanted, policy.addresses_per_eni - eni.count, unasked + room)
         if more > 0:
             actions.append(GrowENI(eni.name, eni.count + more))
             wanted -= more
@@ -75,14 +75,13 @@ def corrections(
 
     An ENI gets room for the addresses that certain pods wait for on its node. It stops to ask for
     addresses that its subnets do not have, if others have them, and for those that it is refused
-    once other ENIs have what the node may hold, or are asked for it: who has asked for longest
-    gives way. Where pods wait for what is refused for long, it asks for nothing else.
+    once other ENIs have what the node may hold, or are asked for it: see `_withdrawn`.
     """
     touched = {a.eni for a in planned if isinstance(a, GrowENI | RetireAddresses | RetireENI)}
     found: list[GrowENI | RetireAddresses] = []
+    vain: dict[str, int] = {}  # what refused ENIs ask for before others
     left, taken, lacking = unheld(node, policy), added(node, planned), False
-    # Nothing is withdrawn for what is only planned: the pool's limits may still forbid that.
-    for eni in sorted(node.enis, key=lambda e: (not e.awaited, e.lacking_seconds)):
+    for eni in sorted(node.enis, key=_precedence):
         if not eni.resizable or eni.name in touched:
             continue
         claims = _with_claims(eni, node)
@@ -94,14 +93,42 @@ def corrections(
         if wanted > max(eni.addresses, eni.asked):
             found.append(GrowENI(eni.name, wanted))
             taken += max(0, wanted - eni.held)
-        elif eni.misasked or (eni.scarce and node.other_subnets and kept < eni.asked):
+        elif eni.misasked or (eni.scarce and node.has_elsewhere(eni) and kept < eni.asked):
             found.append(RetireAddresses(eni.name, kept))
         elif eni.refused:  # once it is not any more, it gets all that it asks for at once
-            useful = eni.asked if not eni.awaited or holds_others(eni, node) else claims
-            allowed = min(useful, eni.asked, max(1, eni.held + max(0, left)))
-            if allowed < eni.asked:
-                found.append(RetireAddresses(eni.name, allowed))
-            left -= max(0, allowed - eni.held)
+            vain[eni.name] = min(max(0, left), _vain(eni, node, all_of_it=_is_refused_lately(eni)))
+            left -= vain[eni.name]
+    awaited = {e.name for e in node.enis if e.awaited}
+    for_pods = added(node, (a for a in found if a.eni in awaited))
+    return (*found, *_withdrawn(node, vain, left, for_pods))
+
+
+def _precedence(eni: ENIState) -> tuple[bool, bool, bool, float]:
+    """Return the order in which ENIs have what is left: those that pods wait for come first.
+
+    One that asks already does so before one that would ask next, until it is refused for long.
+    """
+    lately = _is_refused_lately(eni)
+    return not eni.awaited, eni.refused and not lately, not lately, eni.lacking_seconds
+
+
+def _withdrawn(
+    node: NodeState, vain: Mapping[str, int], left: int, for_pods: int
+) -> tuple[RetireAddresses, ...]:
+    """Return the requests of refused ENIs that exceed what is `left`: the oldest give way.
+
+    Those give way, too, to growth `for_pods` that wait, which may find no other room in the pool.
+    """
+    found: list[RetireAddresses] = []
+    refused = (e for e in node.enis if e.name in vain)
+    for eni in sorted(refused, key=lambda e: e.lacking_seconds):
+        yields = not (eni.awaited or _is_refused_lately(eni))
+        room = max(0, left - (for_pods if yields else 0))
+        first = vain[eni.name]
+        allowed = min(eni.asked, max(1, eni.held + first + room))
+        if allowed < eni.asked:
+            found.append(RetireAddresses(eni.name, allowed))
+        left -= max(0, allowed - eni.held - first)
     return tuple(found)
 
 
@@ -202,15 +229,35 @@ def unheld(node: NodeState, policy: SizingPolicy) -> int:
     return most - sum(e.held for e in node.enis)
 
 
-def asked_in_vain(node: NodeState) -> int:
-    """Return how many addresses ENIs are refused that no other one is asked for instead.
+def asked_in_vain(node: NodeState, other: ENIState | None = None) -> int:
+    """Return how many addresses ENIs are refused that no `other` one is asked for instead.
 
     Within the node's limit its request would end theirs, or theirs would end it where pods wait for
     what they claim. If it is refused as well, the one that ended comes back: with a call each time,
     and for ever.
     """
-    refused = (e for e in node.enis if e.resizable and (holds_others(e, node) or e.awaited))
-    return sum(max(0, e.asked - e.held) for e in refused)
+    return sum(
+        _vain(e, node, all_of_it=holds_others(e, node) and not _is_elsewhere(other, e))
+        for e in node.enis
+        if e.resizable
+    )
+
+
+def _vain(eni: ENIState, node: NodeState, *, all_of_it: bool) -> int:
+    """Return how many addresses it is refused, or only those of them that pods wait for."""
+    asked = eni.asked if all_of_it or not eni.awaited else min(eni.asked, _with_claims(eni, node))
+    return max(0, asked - eni.held) if all_of_it or eni.awaited else 0
+
+
+def _is_elsewhere(other: ENIState | None, scarce: ENIState) -> bool:
+    """Return True if the other one would find addresses where the scarce one has none."""
+    if other is None or not scarce.scarce or other.subnets == scarce.subnets:
+        return False
+    return other.subnets.isdisjoint(scarce.subnets)
+
+
+def _is_refused_lately(eni: ENIState) -> bool:
+    return eni.refused and eni.lacking_seconds < REFUSAL_SECONDS
 
 
 def holds_others(eni: ENIState, node: NodeState) -> bool:
@@ -218,9 +265,7 @@ def holds_others(eni: ENIState, node: NodeState) -> bool:
 
     It would be refused the same, or it is not known yet that it would not be needed.
     """
-    if eni.scarce:
-        return not node.other_subnets
-    return eni.refused and eni.lacking_seconds < REFUSAL_SECONDS
+    return not node.has_elsewhere(eni) if eni.scarce else _is_refused_lately(eni)
 
 
 def _may_grow(eni: ENIState, node: NodeState) -> bool:
@@ -230,7 +275,7 @@ def _may_grow(eni: ENIState, node: NodeState) -> bool:
 
 def _room(eni: ENIState, node: NodeState) -> int:
     """Return how many addresses to ask for: if no subnet has any, the cloud says so."""
-    return eni.room if eni.room > 0 or node.other_subnets else UNBOUNDED
+    return eni.room if eni.room > 0 or node.has_elsewhere(eni) else UNBOUNDED
 
 
 def _least(node: NodeState, policy: SizingPolicy) -> int:

@@ -116,7 +116,6 @@ def _grow(node: NodeState, policy: SizingPolicy, lacking: int) -> Plan:
     """Return the plan of a node that lacks addresses: those of its ENIs first, then another ENI."""
     grown: tuple[GrowENI, ...] = ()
     size, left = policy.addresses_per_eni, elastic.unheld(node, policy)
-    left = max(0, left - elastic.asked_in_vain(node))
     if policy.elastic:
         have = sum(e.capacity for e in node.enis)
         wanted = full_addresses(node, policy) - have
@@ -126,6 +125,7 @@ def _grow(node: NodeState, policy: SizingPolicy, lacking: int) -> Plan:
         lacking -= served
         left -= elastic.added(node, grown)
         size = min(size, wanted - served)
+    left -= elastic.asked_in_vain(node)
     if lacking <= 0 or any(e.usable and elastic.holds_others(e, node) for e in node.enis):
         return Plan(grown)
     size = min(size, left)

@@ -55,7 +55,8 @@ class ENIState:
     claimed: int = 0  # addresses for certain pods that its port is to get
     awaited: int = 0  # pods that wait for those
     all_leave: bool = False  # all that its port has are to go to other nodes
-    room: int = UNBOUNDED  # addresses that its subnets may still have, by estimate
+    subnets: frozenset[str] = frozenset()  # IDs
+    room: int = UNBOUNDED  # addresses that these may still have, by estimate
 
     @property
     def usable(self) -> bool:
@@ -128,7 +129,11 @@ class NodeState:
     no_slot: bool = False  # an ENI of another pool has found no slot on its server
     expected: int = 0  # pods that arrive while addresses are being added
     peak: int | None = None  # highest target during reclaim_after; None: not watched for so long
-    other_subnets: bool = False  # another ENI would find addresses where these have none
+    alternative: frozenset[str] = frozenset()  # subnets that have addresses for another ENI
+
+    def has_elsewhere(self, eni: ENIState) -> bool:
+        """Return True if another ENI would find addresses where this one's subnets have none."""
+        return bool(self.alternative) and self.alternative != eni.subnets
 
     @property
     def awaiting(self) -> int:

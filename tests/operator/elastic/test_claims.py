@@ -164,19 +164,25 @@ def test_what_a_node_does_for_a_claim_at_its_limit(enis: list[ENIState], planned
 
 
 @pytest.mark.parametrize(
-    ("eni", "other_subnets", "planned"),
+    ("eni", "alternative", "planned"),
     [
-        pytest.param(an_eni("a", 2, 0, all_leave=True), False, (), id="one leaves before"),
+        pytest.param(an_eni("a", 2, 0, all_leave=True), set[str](), (), id="one leaves before"),
         pytest.param(
-            an_eni("a", 1, 0, all_leave=True), False, (GrowENI("a", 2),), id="it leaves after that"
+            an_eni("a", 1, 0, all_leave=True),
+            set[str](),
+            (GrowENI("a", 2),),
+            id="it leaves after that",
         ),
         pytest.param(
-            an_eni("a", 1, 0, all_leave=True, room=0), True, (), id="only other subnets have one"
+            an_eni("a", 1, 0, all_leave=True, room=0),
+            {"other"},
+            (),
+            id="only other subnets have one",
         ),
     ],
 )
 def test_another_address_takes_the_place_of_the_last_one_that_leaves(
-    eni: ENIState, other_subnets: bool, planned: tuple[GrowENI, ...]
+    eni: ENIState, alternative: set[str], planned: tuple[GrowENI, ...]
 ) -> None:
-    node = NodeState("n1", (eni,), other_subnets=other_subnets)
+    node = NodeState("n1", (eni,), alternative=frozenset(alternative))
     assert plan(node, SizingPolicy(8, 3, 0, elastic=True)).actions == planned

@@ -69,7 +69,7 @@ def nodes(draw: st.DrawFn) -> NodeState:
         cordoned=draw(st.booleans()),
         expected=draw(st.integers(0, 9)),
         peak=draw(st.none() | st.integers(0, 30)),
-        other_subnets=draw(st.booleans()),
+        alternative=draw(st.sampled_from((frozenset[str](), frozenset({"other"})))),
     )
 
 
@@ -252,7 +252,7 @@ A, B = an_eni("a", 4, 4), an_eni("b", 2, 2)
             NodeState("n1", (replace(A, room=0),)), [GrowENI("a", 8)], id="the cloud says if none"
         ),
         pytest.param(
-            NodeState("n1", (replace(A, room=0),), other_subnets=True),
+            NodeState("n1", (replace(A, room=0),), alternative=frozenset({"other"})),
             [CreateENI("n1", 4)],
             id="another ENI where there are some",
         ),

@@ -1,12 +1,16 @@
 """Nodes get ENIs as long as any subnet of their pool has free addresses, even many at once."""
 
-from typing import Any
+from ipaddress import ip_address
+from typing import Any, Final
 
 from openeni_crds.conditions import Reason, Type, find
 from openeni_crds.enipool import ENIPool
+from openeni_crds.names import ENIPOOLS
+from openeni_operator.cloud.api import FixedIP, Port, Subnet
 from openeni_operator.cloud.errors import SubnetExhaustedError
 from openeni_testing.cloud.faults import Fault
 from openeni_testing.controller.checks import TWO_RESYNCS, assert_converged
+from openeni_testing.controller.pod_runner import PodRunner
 from openeni_testing.controller.simulation import Simulation
 
 
@@ -102,3 +106,67 @@ def reason_of(pool: ENIPool, type_: Type) -> Any:
     found = find(pool.status.conditions, type_)
     assert found is not None
     return found.reason
+
+
+SIZES: Final = {
+    "addressesPerENI": 2,
+    "minAvailable": 0,
+    "maxENIsPerNode": 2,
+    "growth": "Elastic",
+}
+
+
+def change_pool(sim: Simulation, **fields: Any) -> None:
+    for name, value in fields.items():
+        operations = [{"op": "add", "path": f"/spec/{name}", "value": value}]
+        sim.api.patch(ENIPOOLS, "pods", operations=operations)
+
+
+def fill_first_of_two(sim: Simulation) -> tuple[Subnet, Subnet, PodRunner]:
+    """Return two subnets of a pool, in each of which the node has a full ENI; the first is full."""
+    first, second = (
+        sim.cloud.add_subnet(sim.network, name, cidr)
+        for name, cidr in (("first", "10.96.0.0/24"), ("second", "10.97.0.0/24"))
+    )
+    sim.add_pool(subnets=[{"name": "first"}, {"name": "second"}], capacity=SIZES)
+    runner = PodRunner(sim)
+    runner.start(2)
+    assert runner.settle(120) == 0
+    sim.cloud.filled.add(first.id)
+    runner.start(2)
+    assert runner.settle(300) == 0
+    assert [eni.spec.subnet_ids for eni in sim.enis()] == [(first.id,), (second.id,)]
+    return first, second, runner
+
+
+def test_the_last_address_of_another_subnet_serves_a_pod() -> None:
+    """It would not do for another ENI, which takes two; the node may hold one more."""
+    sim = Simulation()
+    _, second, runner = fill_first_of_two(sim)
+    used = {fixed.address for port in sim.cloud.ports.values() for fixed in port.fixed_ips}
+    ((low, high),) = sim.cloud.subnets[second.id].pools
+    every = (str(ip_address(n)) for n in range(int(ip_address(low)), int(ip_address(high)) + 1))
+    *others, _ = (address for address in every if address not in used)
+    fixed_ips = tuple(FixedIP(second.id, address) for address in others)
+    foreign = Port("foreign", "theirs", sim.network.id, "fa:16:3e:ff:00:01", fixed_ips=fixed_ips)
+    sim.cloud.ports[foreign.id] = foreign
+    sim.settle(1200)  # the cloud is listed again
+    change_pool(sim, capacity={**SIZES, "addressesPerENI": 4, "maxAddressesPerNode": 5})
+    runner.start(1)
+    assert runner.settle(300, step=15) == 0
+
+
+def test_an_eni_of_a_subnet_that_its_pool_has_no_longer_makes_no_other_one_ask_again() -> None:
+    """What is left of the pool is full: that its ENI is not of the other subnet helps nobody."""
+    sim = Simulation()
+    _, _, runner = fill_first_of_two(sim)
+    change_pool(sim, capacity={**SIZES, "addressesPerENI": 4})
+    runner.start(2)
+    assert runner.settle(300) == 0
+    change_pool(sim, subnets=[{"name": "first"}])
+    sim.settle(900)
+    runner.start(1)
+    before = sum(eni.metadata.generation for eni in sim.enis())
+    sim.run_events(600)
+    assert runner.run() == 1
+    assert sum(eni.metadata.generation for eni in sim.enis()) - before < 10

@@ -21,10 +21,11 @@ POLICY = SizingPolicy(8, 3, 2, elastic=True)
 NEW = ENIState("a", 4, granted=4, ready=True, wanted=8, refused=True)
 OLD = replace(NEW, lacking_seconds=REFUSAL_SECONDS)
 SCARCE = replace(OLD, scarce=True)
+NOTHING, OTHERS = frozenset[str](), frozenset({"others"})  # subnets
 OTHER = ENIState("b", 2, granted=2, ready=True, wanted=2)
 
 
-@pytest.mark.parametrize("other_subnets", [False, True])
+@pytest.mark.parametrize("alternative", [NOTHING, OTHERS])
 @pytest.mark.parametrize(
     ("enis", "actions"),
     [
@@ -34,16 +35,16 @@ OTHER = ENIState("b", 2, granted=2, ready=True, wanted=2)
     ],
 )
 def test_a_port_that_is_refused_for_a_reason_of_its_own(
-    enis: tuple[ENIState, ...], actions: list[Action], *, other_subnets: bool
+    enis: tuple[ENIState, ...], actions: list[Action], alternative: frozenset[str]
 ) -> None:
     """It goes on asking: what it has asked for does not come and go with each attempt."""
-    node = NodeState("n1", enis, other_subnets=other_subnets)
+    node = NodeState("n1", enis, alternative=alternative)
     assert list(plan(node, POLICY).actions) == actions
 
 
 def test_where_addresses_are_scarce_another_eni_helps_in_other_subnets_only() -> None:
     assert plan(NodeState("n1", (SCARCE,)), POLICY).actions == ()
-    node = NodeState("n1", (SCARCE,), other_subnets=True)
+    node = NodeState("n1", (SCARCE,), alternative=OTHERS)
     assert plan(node, POLICY).actions == (RetireAddresses("a", 4), CreateENI("n1", 4))
 
 
@@ -80,26 +81,56 @@ def test_of_two_that_ask_in_vain_the_first_gives_way() -> None:
     assert found == (RetireAddresses("a", 4),)
 
 
-def test_for_what_another_one_is_to_be_asked_it_asks_on() -> None:
-    """The pool's limit may forbid that; once the other one is asked, it gives way."""
+def test_who_is_refused_for_long_gives_way_at_once_to_what_pods_wait_for() -> None:
+    """What it asks for may be all that the pool's limit leaves; by then it may not be refused."""
     claims = replace(OTHER, claimed=1, awaited=1)
-    asks = replace(OLD, wanted=5)
     policy = replace(POLICY, max_addresses=7)
-    found = plan(NodeState("n1", (asks, claims)), policy).actions
-    assert found == (GrowENI("b", 3),)
-    found = plan(NodeState("n1", (asks, replace(claims, wanted=3))), policy).actions
-    assert found == (RetireAddresses("a", 4),)
+    for asks, at_once in (
+        (replace(OLD, wanted=5), (RetireAddresses("a", 4),)),
+        (replace(NEW, wanted=5), ()),
+    ):
+        found = plan(NodeState("n1", (asks, claims)), policy).actions
+        assert found == (GrowENI("b", 3), *at_once)
+        found = plan(NodeState("n1", (asks, replace(claims, wanted=3))), policy).actions
+        assert found == (RetireAddresses("a", 4),)
+
+
+def test_of_two_that_pods_wait_for_the_one_that_asks_keeps_its_request() -> None:
+    """Else each would end the other's, as often as the pool looks."""
+    asks = replace(NEW, wanted=5, claimed=1, awaited=1)
+    node = NodeState("n1", (asks, replace(OTHER, claimed=1, awaited=1)))
+    policy = replace(POLICY, max_addresses=7)
+    assert plan(node, policy).actions == ()
+    node = replace(node, enis=(replace(asks, lacking_seconds=REFUSAL_SECONDS), node.enis[1]))
+    assert GrowENI("b", 3) in plan(node, policy).actions
 
 
 def test_what_pods_claim_is_asked_for_before_another_eni_grows_and_nothing_else_is() -> None:
-    """Else the one that grows would give way to it, be refused as well, and grow again."""
-    node = NodeState("n1", (replace(OLD, wanted=6, claimed=1, awaited=1), OTHER))
+    """Else the one that grew would give way to it, be refused as well, and grow again."""
+    claims = replace(OLD, wanted=6, claimed=1, awaited=1)
     policy = replace(POLICY, max_addresses=8)
+    assert plan(NodeState("n1", (claims, OTHER)), policy).actions == (GrowENI("b", 3),)
+    refused = replace(OTHER, wanted=3, refused=True)
+    node = NodeState("n1", (claims, refused))
     assert plan(node, policy).actions == (RetireAddresses("a", 5),)
-    asks = replace(OLD, wanted=5, claimed=1, awaited=1)
-    assert plan(NodeState("n1", (asks, OTHER)), policy).actions == (GrowENI("b", 3),)
-    node = NodeState("n1", (asks, replace(OTHER, wanted=3, refused=True), replace(OTHER, name="c")))
+    claims = replace(claims, wanted=5)
+    node = NodeState("n1", (claims, refused, replace(OTHER, name="c")))
     assert plan(node, replace(POLICY, max_addresses=10)).actions == ()
+
+
+def test_an_eni_of_other_subnets_gets_what_is_scarce_in_those_of_another() -> None:
+    """Although they have too few for another ENI: with its primary address that takes two."""
+    policy = replace(POLICY, max_addresses=7)
+    scarce = replace(SCARCE, wanted=5, subnets=frozenset({"full"}))
+    for subnets, grown in (({"full"}, ()), ({"full", "v6"}, ()), ({"last"}, (GrowENI("b", 3),))):
+        other = replace(OTHER, subnets=frozenset(subnets), room=1)
+        assert plan(NodeState("n1", (scarce, other)), policy).actions == grown
+
+
+def test_an_eni_of_the_only_subnets_that_have_some_is_not_refused_for_want_of_others() -> None:
+    there = frozenset({"only"})
+    node = NodeState("n1", (replace(SCARCE, subnets=there),), alternative=there)
+    assert plan(node, POLICY).actions == ()
 
 
 def test_what_it_asks_for_is_in_the_pools_budget_already() -> None:

@@ -27,6 +27,9 @@ from openeni_operator.sizing.state import (
     UnretireENI,
 )
 
+NAMES, NEW = "abc", "new"  # of ENIs that there are, and of those that come
+SECONDS: Final = 50
+NOTHING: Final = frozenset[str]()
 ROUNDS: Final = 12  # of planning, in which each ENI may be retired and deleted one after the other
 
 
@@ -39,8 +42,9 @@ class Limited:
     limits: Limits
     kept: int  # addresses on their way to the node
     leaving: tuple[int, ...]  # free addresses of the first ENIs that other nodes wait for
-    refuses: bool  # the cloud gives no ENI another address
-    scarce: bool  # as there are none
+    refused: frozenset[str]  # ENIs to which the cloud gives none but those that pods claim
+    hindered: frozenset[str]  # those to which it gives none at all
+    scarce: frozenset[str]  # those whose subnets have none
 
     def planned(self) -> "Limited":
         """Return the same after one look of the pool: specs of ENIs have changed, nothing else.
@@ -61,15 +65,25 @@ class Limited:
 
     def answered(self, eni: ENIState) -> ENIState:
         """Return the ENI after its request, if it makes one; what pods claim is refused by name."""
-        if not self.refuses:
+        name = eni.name if eni.name in NAMES else NEW
+        claimed = 0 if name in self.hindered else eni.claimed
+        lacks = eni.usable and eni.asked > eni.addresses + claimed
+        if lacks and name not in self.refused | self.hindered:
             return eni
-        refused = eni.usable and eni.asked > eni.addresses + eni.claimed
-        seconds = eni.lacking_seconds if refused == eni.refused else 0.0
-        eni = replace(eni, refused=refused, scarce=False, lacking_seconds=seconds)
-        if refused:
+        seconds = eni.lacking_seconds if lacks == eni.refused else 0.0
+        eni = replace(eni, refused=lacks, scarce=False, lacking_seconds=seconds)
+        if lacks:
             eni = replace(eni, releasing=0)  # that is done before addresses are added
         # Their subnets count as full for a while.
-        return replace(eni, scarce=True, room=0) if refused and self.scarce else eni
+        return replace(eni, scarce=True, room=0) if lacks and name in self.scarce else eni
+
+    def later(self, seconds: float) -> "Limited":
+        """Return the same after a time in which nothing has happened."""
+        enis = tuple(
+            replace(e, lacking_seconds=e.lacking_seconds + seconds) if e.refused else e
+            for e in self.node.enis
+        )
+        return replace(self, node=replace(self.node, enis=enis))
 
 
 def write(enis: dict[str, ENIState], action: Action, leaving: dict[str, int]) -> None:
@@ -134,7 +148,7 @@ def some_eni(draw: st.DrawFn, name: str) -> tuple[ENIState, int]:
         awaited=draw(st.integers(0, claimed)),
         misasked=draw(st.booleans()) or (leaving > 0 and unasked),
         all_leave=leaving == addresses,
-        lacking_seconds=draw(st.sampled_from((0.0, 90.0))),
+        lacking_seconds=draw(st.sampled_from((0.0, 20.0, 90.0))),
         stalled_seconds=draw(st.sampled_from((0.0, 700.0, 4000.0))),
         idle_seconds=draw(st.sampled_from((None, 1000.0))) if not granted + cooling else None,
     )
@@ -146,7 +160,7 @@ def some_eni(draw: st.DrawFn, name: str) -> tuple[ENIState, int]:
 
 @st.composite
 def some_node(draw: st.DrawFn) -> Limited:
-    enis = [draw(some_eni(name)) for name in "abc"[: draw(st.integers(1, 3))]]
+    enis = [draw(some_eni(name)) for name in NAMES[: draw(st.integers(1, 3))]]
     states = tuple(eni for eni, _ in enis)
     held = NodeState("n1", states).counted
     least = draw(st.integers(0, 2))
@@ -167,7 +181,7 @@ def some_node(draw: st.DrawFn) -> Limited:
         cordoned=draw(st.booleans()),
         expected=draw(st.integers(0, 2)),
         peak=draw(st.one_of(st.none(), st.integers(0, 6))),
-        other_subnets=draw(st.booleans()),
+        alternative=draw(st.sampled_from((NOTHING, frozenset({"other"})))),
     )
     most = draw(st.one_of(st.none(), st.integers(max(0, held - 2), held + 2)))
     return Limited(
@@ -176,8 +190,16 @@ def some_node(draw: st.DrawFn) -> Limited:
         Limits(max_addresses=most),
         kept=draw(st.integers(0, 1)),
         leaving=tuple(leaving for _, leaving in enis),
-        refuses=draw(st.booleans()),
-        scarce=draw(st.booleans()),
+        refused=draw(some_names()),
+        hindered=draw(some_names()),
+        scarce=draw(some_names()),
+    )
+
+
+def some_names() -> st.SearchStrategy[frozenset[str]]:
+    every = frozenset({*NAMES, NEW})
+    return st.one_of(
+        st.just(NOTHING), st.just(every), st.frozensets(st.sampled_from(sorted(every)))
     )
 
 
@@ -186,11 +208,23 @@ def test_what_is_planned_comes_to_an_end(found: Limited) -> None:
     settles(found)
 
 
+@given(some_node())
+def test_what_the_cloud_refuses_is_not_asked_for_by_turns(found: Limited) -> None:
+    is_quiet(found)
+
+
 @pytest.mark.exhaustive
 @settings(max_examples=20_000)
 @given(some_node())
 def test_what_is_planned_comes_to_an_end_many(found: Limited) -> None:
     settles(found)
+
+
+@pytest.mark.exhaustive
+@settings(max_examples=5_000)
+@given(some_node())
+def test_what_the_cloud_refuses_is_not_asked_for_by_turns_many(found: Limited) -> None:
+    is_quiet(found)
 
 
 def settles(found: Limited) -> None:
@@ -204,9 +238,19 @@ def settles(found: Limited) -> None:
     raise AssertionError(seen)
 
 
+def is_quiet(found: Limited) -> None:
+    """Look once a second: after a minute of refusals one request may take another one's place."""
+    changes = 0
+    for second in range(SECONDS):
+        after = found.planned()
+        changes += second >= ROUNDS and after != found
+        found = after.later(1.0)
+    assert changes < 3
+
+
 def test_of_two_idle_enis_none_is_retired_before_the_other_is_asked_for_what_leaves_it() -> None:
     """Else they would be retired by turns: the one that stays has too few then."""
     idle = ENIState("a", 2, ready=True, idle_seconds=1000.0, wanted=1)
     node = NodeState("n1", (idle, replace(idle, name="b", wanted=2, misasked=True)))
     policy = SizingPolicy(1, 1, 2, reclaim_after=900.0, elastic=True)
-    settles(Limited(node, policy, Limits(), 0, (1, 1), refuses=False, scarce=False))
+    settles(Limited(node, policy, Limits(), 0, (1, 1), NOTHING, NOTHING, NOTHING))
