@@ -188,7 +188,7 @@ def test_a_port_at_neutrons_limit_is_asked_for_no_more_once_a_minute(make_world:
             raise InvalidRequestError("Exceeded maximum amount of fixed ips per port.")
         return work(port_id, fixed_ips, revision)
 
-    cloud.set_fixed_ips = set_fixed_ips  # type: ignore[method-assign]
+    cloud.set_fixed_ips = set_fixed_ips
     for n in range(4):
         world.start(f"p{n}", "n1")
     world.create_pod("db", "n1", address=FAR)
