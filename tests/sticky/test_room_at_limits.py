@@ -178,7 +178,9 @@ def test_what_is_asked_for_in_vain_gives_way_to_an_address_by_name(
     assert start_all(world, ["db"], 180) == {"db": (FAR,)}
 
 
-def test_a_port_at_neutrons_limit_is_asked_for_no_more_once_a_minute(make_world: Make) -> None:
+def test_a_port_at_neutrons_limit_is_not_asked_for_more_once_a_minute(
+    make_world: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Not even beside a pod that asks for an address by name, which is refused as well."""
     world = make_world(capacity={"addressesPerENI": 6, "minAvailable": 1, "maxENIsPerNode": 1})
     cloud, work = world.sim.cloud, world.sim.cloud.set_fixed_ips
@@ -188,7 +190,7 @@ def test_a_port_at_neutrons_limit_is_asked_for_no_more_once_a_minute(make_world:
             raise InvalidRequestError("Exceeded maximum amount of fixed ips per port.")
         return work(port_id, fixed_ips, revision)
 
-    cloud.set_fixed_ips = set_fixed_ips
+    monkeypatch.setattr(cloud, "set_fixed_ips", set_fixed_ips)
     for n in range(4):
         world.start(f"p{n}", "n1")
     world.create_pod("db", "n1", address=FAR)
