@@ -81,11 +81,13 @@ def corrections(
     found: list[GrowENI | RetireAddresses] = []
     vain: dict[str, int] = {}  # what refused ENIs ask for before others
     left, taken, lacking = unheld(node, policy), added(node, planned), False
+    spare = 0  # more that they ask for: not for pods that may come back
     for eni in sorted(node.enis, key=_precedence):
         if not eni.resizable or eni.name in touched:
             continue
         claims = _with_claims(eni, node)
-        wanted = min(claims, eni.held + max(0, left - taken))
+        room = left - taken - (0 if eni.awaited else spare)
+        wanted = min(claims, eni.held + max(0, room))
         lacking |= bool(eni.awaited) and wanted < claims
         if lacking and not eni.awaited:
             wanted = eni.addresses  # what goes makes room for pods that wait
@@ -98,8 +100,10 @@ def corrections(
         elif eni.refused:  # once it is not any more, it gets all that it asks for at once
             vain[eni.name] = min(max(0, left), _vain(eni, node, all_of_it=_is_refused_lately(eni)))
             left -= vain[eni.name]
+            spare += max(0, eni.asked - eni.held - vain[eni.name])
     awaited = {e.name for e in node.enis if e.awaited}
     for_pods = added(node, (a for a in found if a.eni in awaited))
+    for_pods += min(node.waiting, added(node, planned))
     return (*found, *_withdrawn(node, vain, left, for_pods))
 
 
@@ -117,13 +121,12 @@ def _withdrawn(
 ) -> tuple[RetireAddresses, ...]:
     """Return the requests of refused ENIs that exceed what is `left`: the oldest give way.
 
-    Those give way, too, to growth `for_pods` that wait, which may find no other room in the pool.
+    They give way, too, to growth `for_pods` that wait, which may find no other room in the pool.
     """
     found: list[RetireAddresses] = []
     refused = (e for e in node.enis if e.name in vain)
     for eni in sorted(refused, key=lambda e: e.lacking_seconds):
-        yields = not (eni.awaited or _is_refused_lately(eni))
-        room = max(0, left - (for_pods if yields else 0))
+        room = max(0, left - (0 if _is_refused_lately(eni) else for_pods))
         first = vain[eni.name]
         allowed = min(eni.asked, max(1, eni.held + first + room))
         if allowed < eni.asked:

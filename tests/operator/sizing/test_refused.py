@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from openeni_crds.capacity import Limits
 from openeni_operator.sizing.elastic import REFUSAL_SECONDS
-from openeni_operator.sizing.limits import PoolBudget
+from openeni_operator.sizing.limits import PoolBudget, pool_budget
 from openeni_operator.sizing.plan import plan
 from openeni_operator.sizing.state import (
     Action,
@@ -116,6 +117,34 @@ def test_what_pods_claim_is_asked_for_before_another_eni_grows_and_nothing_else_
     claims = replace(claims, wanted=5)
     node = NodeState("n1", (claims, refused, replace(OTHER, name="c")))
     assert plan(node, replace(POLICY, max_addresses=10)).actions == ()
+
+
+CLAIMS = replace(OLD, wanted=6, claimed=1, awaited=1)
+
+
+@pytest.mark.parametrize(
+    ("enis", "waiting", "planned"),
+    [
+        pytest.param((CLAIMS,), 1, CreateENI("n1", 1), id="a pod that any address serves"),
+        pytest.param(
+            (CLAIMS, replace(OTHER, claimed=1, awaited=1)), 0, GrowENI("b", 3), id="another claim"
+        ),
+    ],
+)
+def test_at_the_pools_limit_spare_ones_that_are_refused_for_long_give_way_to_pods(
+    enis: tuple[ENIState, ...], waiting: int, planned: Action
+) -> None:
+    """Also of an ENI that goes on asking for what other pods wait for."""
+    node = NodeState("n1", enis, waiting=waiting, alternative=OTHERS)
+    budget = pool_budget(Limits(max_addresses=node.counted), 1, node.counted)
+    policy = SizingPolicy(8, 3, 0, elastic=True)
+    found = [budget.allow(a, node) for a in plan(node, budget.bind(policy, node)).actions]
+    assert [action for action in found if action] == [RetireAddresses("a", 5)]
+    enis = (replace(CLAIMS, wanted=5), *enis[1:])
+    node = replace(node, enis=enis)
+    budget = pool_budget(Limits(max_addresses=node.counted + 1), 1, node.counted)
+    found = [budget.allow(a, node) for a in plan(node, budget.bind(policy, node)).actions]
+    assert found == [planned]
 
 
 def test_an_eni_of_other_subnets_gets_what_is_scarce_in_those_of_another() -> None:

@@ -227,6 +227,21 @@ def test_what_the_cloud_refuses_is_not_asked_for_by_turns_many(found: Limited) -
     is_quiet(found)
 
 
+@pytest.mark.parametrize("scarce", [NOTHING, frozenset(NAMES)])
+def test_for_pods_that_may_come_back_nobody_ends_what_others_ask_for(
+    scarce: frozenset[str],
+) -> None:
+    """The one that claims their addresses would be the oldest, and end its own request again."""
+    a = ENIState("a", 1, granted=1, ready=True, wanted=2, claimed=2, refused=True)
+    a = replace(a, lacking_seconds=90.0, scarce=bool(scarce))
+    b = replace(a, name="b", claimed=0, lacking_seconds=70.0)
+    policy = SizingPolicy(2, 2, 1, max_addresses=4, elastic=True)
+    every = frozenset(NAMES)
+    world = Limited(NodeState("n1", (a, b)), policy, Limits(), 0, (0, 0), every, every, scarce)
+    settles(world)
+    is_quiet(world)
+
+
 def settles(found: Limited) -> None:
     seen = [found]
     for _ in range(ROUNDS):
