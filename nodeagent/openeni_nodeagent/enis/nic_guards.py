@@ -19,7 +19,7 @@ from typing import Final
 from openeni_crds.names import LINK_PREFIX
 from openeni_nodeagent.files import MountedFolders, write_atomically
 
-_WHOLE_SECONDS: Final = 10.0
+_WHOLE_SECONDS: Final = 10.0  # for which folders that were not moved are believed to be there
 _ORIGIN: Final = "# Written by openeni's agent, and removed by it with the node's last ENI.\n"
 # systemd.network(5): the first file that matches a link, in the order of their names, is its own.
 _UNMANAGED: Final = "[Link]\nUnmanaged=yes\n"
