@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 
+from openeni_kube.store import StoreError
 from openeni_kube.workers import Workers
 from openeni_nodeagent.cluster.watches import Watches
 from openeni_nodeagent.cni.call import ALIVE_POLL_SECONDS, StoppingError, require_alive
@@ -45,9 +46,14 @@ class Readiness:
         while not self.stopping.is_set():
             try:
                 step()
-            except Exception:  # noqa: BLE001 - whatever it is, pods must be served
+            except Exception as error:  # noqa: BLE001 - whatever it is, pods must be served
                 if not failing:
-                    _log.exception("what begins once the informers have synced fails: trying again")
+                    unexpected = None if isinstance(error, StoreError) else error
+                    _log.error(
+                        "what begins once the informers have synced fails, trying again: %s",
+                        error,
+                        exc_info=unexpected,
+                    )
                 failing = True
                 self.stopping.wait(RETRY_SECONDS)
             else:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from openeni_kube.store import UnreachableError
 from openeni_nodeagent import readiness
 from openeni_nodeagent.cluster.watches import Caches, Watches
 from openeni_nodeagent.readiness import Readiness
@@ -31,21 +32,32 @@ def live(ready: Readiness, folder: Path) -> str:
     return ready.probes({}, AgentParts(folder).grants, lambda: "")["live"]()
 
 
+@pytest.mark.parametrize(
+    ("error", "is_traced"),
+    [(OSError("Too many open files"), True), (UnreachableError(0, "connection refused"), False)],
+)
 def test_what_fails_is_tried_again_and_logged_once(
-    ready: Readiness, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ready: Readiness,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    *,
+    is_traced: bool,
 ) -> None:
+    """An API server that is away is nobody's fault in the code."""
     tries: list[str] = []
 
     def serve() -> None:
         tries.append(live(ready, tmp_path))
         if len(tries) < 3:
-            raise OSError("Too many open files")
+            raise error
         ready.synced.set()
 
     ready.start(serve)
     wait_for(ready.synced.is_set, "it serves")
     assert tries == ["", "", ""]
-    assert caplog.text.count("trying again") == 1
+    assert caplog.text.count(f"trying again: {error}") == 1
+    assert ("Traceback" in caplog.text) == is_traced
     assert live(ready, tmp_path) == ""
 
 

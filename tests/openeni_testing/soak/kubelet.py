@@ -132,6 +132,11 @@ class Kubelet:
         answer = runtime.call("CHECK", sandbox.container, prevResult=sandbox.result)
         return "" if answer.code == 0 else f"{sandbox.pod.name}: {answer.body}"
 
+    def is_served(self, sandbox: Sandbox) -> bool:
+        """Return True if an agent answers, whatever it finds."""
+        answer = self._runtime(sandbox).call("CHECK", sandbox.container, prevResult=sandbox.result)
+        return answer.code != TRY_AGAIN
+
     def close(self) -> None:
         """Kill what runs, and leave the namespaces."""
         for pod in self.pods.values():

@@ -118,8 +118,10 @@ def remove_journal(node: SufferingNode, dice: random.Random) -> None:
     if not pods or not node.has_agent:
         return
     pod = dice.choice(pods)
-    assert pod.ready is not None
-    node.kubelet.check(pod.ready)  # an agent that answers has opened it
+    ready = pod.ready
+    assert ready is not None
+    # An agent that answers has opened it.
+    wait_for(lambda: node.kubelet.is_served(ready), "the agent answers")
     journal = node.host.settings.journal
     journal.unlink()
     node.kubelet.delete_pod(pod)
