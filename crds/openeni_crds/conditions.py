@@ -29,6 +29,7 @@ class Type(StrEnum):
     SIZED = "Sized"
     GUEST_PREPARED = "GuestPrepared"
     LINK_READY = "LinkReady"
+    GATEWAY_REACHABLE = "GatewayReachable"
     CNI_CONFIGURED = "CNIConfigured"
     ASSIGNED = "Assigned"
     DATAPATH_READY = "DatapathReady"
@@ -124,6 +125,8 @@ class Reason(StrEnum):
     # the node
     NIC_MISSING = "NICMissing"
     NO_CARRIER = "NoCarrier"
+    GATEWAY_UNREACHABLE = "GatewayUnreachable"
+    ARP_UNANSWERED = "ARPUnanswered"
     GUEST_NOT_PREPARED = "GuestNotPrepared"
     KERNEL_REFUSED = "KernelRefused"
     OTHER_CNI = "OtherCNI"

@@ -44,8 +44,8 @@ class IPVlanDatapath(Struct, frozen=True, rename="camel", omit_defaults=True):
             "remote backend sees the pod's address. L2 bypasses it inside the subnet, a Service's "
             "remote backend sees the ENI's primary address, and it needs Linux 5.16 unless "
             "metadataService is Allow. L3 needs a network that answers ARP for the port's fixed "
-            "IPs itself, as ML2/OVN does, or that routes to the node; openeni cannot check this: "
-            "elsewhere such pods are Ready but unreachable."
+            "IPs itself, as ML2/OVN does, or that routes to the node: elsewhere such pods are "
+            "Ready but unreachable, and the ENI's condition GatewayReachable says so."
         ),
     ]
 

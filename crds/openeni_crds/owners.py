@@ -88,6 +88,12 @@ CONDITIONS: Final[Mapping[Type, ConditionEntry]] = {
     Type.LINK_READY: ConditionEntry(
         "the NIC was found by its MAC address and carries pods", (AGENT_ENI,)
     ),
+    Type.GATEWAY_REACHABLE: ConditionEntry(
+        "the gateways of the ENI's subnets answer the node, and in mode L3 the network answers for "
+        "the addresses of pods; there is no such condition without a gateway, or while `LinkReady` "
+        "is not True. Pods get addresses of the ENI all the same",
+        (AGENT_ENI,),
+    ),
     Type.CNI_CONFIGURED: ConditionEntry(
         "the node's container runtime starts pods with openeni", (AGENT_ENI,)
     ),

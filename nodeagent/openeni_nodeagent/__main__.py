@@ -22,10 +22,12 @@ from openeni_nodeagent.agent import Agent
 from openeni_nodeagent.ask.answer import QUESTIONS, answer
 from openeni_nodeagent.cni.install import InstallError
 from openeni_nodeagent.cni.server import make_run_folder
+from openeni_nodeagent.datapath.gateways.kernel_gateways import KernelGateways
 from openeni_nodeagent.datapath.kernel_datapath import KernelDatapath
 from openeni_nodeagent.datapath_api import DatapathError, NodeDatapath
 from openeni_nodeagent.enis import system_bus
 from openeni_nodeagent.enis.nic_guards import NICGuards, known_guards
+from openeni_nodeagent.gateway_api import GatewayProbe
 from openeni_nodeagent.grants.grant_log import LOGGER
 from openeni_nodeagent.grants.journal import BOOT_ID, Journal
 from openeni_nodeagent.metrics.server import MetricsServer
@@ -52,7 +54,7 @@ def main() -> int:
         _require_capabilities()
         store = connect(agent=MANAGER_AGENT)
         with closing(KernelDatapath(settings.mark_mask)) as datapath:
-            run(settings, store, datapath)
+            run(settings, store, datapath, KernelGateways())
     except (SettingsError, NotConfiguredError) as error:
         sys.stderr.write(f"openeni-agent: {error}\n")
         return 2
@@ -75,7 +77,7 @@ def ask(question: Question) -> int:
         return print_failure(str(error))
 
 
-def run(settings: Settings, store: Store, datapath: NodeDatapath) -> None:
+def run(settings: Settings, store: Store, datapath: NodeDatapath, gateways: GatewayProbe) -> None:
     """Run the agent until a signal. Raises StartError, InstallError, DatapathError."""
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -104,6 +106,7 @@ def run(settings: Settings, store: Store, datapath: NodeDatapath) -> None:
         datapath,
         journal,
         NICGuards(guards, partial(system_bus.reload, settings.bus)),
+        gateways=gateways,
     )
     # Modules stay. Each full collection would look at their 70,000 objects, and take 20 ms in which
     # no call gets the interpreter.

@@ -28,7 +28,9 @@ from openeni_nodeagent.cni.server import CNIServer
 from openeni_nodeagent.configuration_reconciler import ConfigurationReconciler
 from openeni_nodeagent.datapath_api import ModeUnsupportedError, NodeDatapath, NodeFacts
 from openeni_nodeagent.enis.eni_reconciler import ENIReconciler
+from openeni_nodeagent.enis.gateways import GatewayReconciler
 from openeni_nodeagent.enis.nic_guards import NICGuards
+from openeni_nodeagent.gateway_api import GatewayProbe
 from openeni_nodeagent.grant_events import GrantEvents
 from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_nodeagent.grants.grant_log import GrantLog
@@ -59,6 +61,8 @@ class Agent:
         datapath: NodeDatapath,
         journal: Journal,
         guards: NICGuards,
+        *,
+        gateways: GatewayProbe,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -80,6 +84,7 @@ class Agent:
             on_link=requeues.link,
             on_object=requeues.look,
         )
+        self._gateways = GatewayReconciler(caches.enis, grants, self._enis, gateways)
         self._detacher = Detacher(
             grants,
             datapath,
@@ -224,14 +229,7 @@ class Agent:
 
     def _granter_dependencies(self) -> GranterDependencies:
         caches = self._caches
-        chooser = PoolChooser(
-            self._settings.node,
-            nodes=caches.nodes,
-            pods=caches.pods,
-            pools=caches.pools,
-            namespaces=caches.namespaces,
-            silence=self._watches.pods_age,
-        )
+        chooser = PoolChooser(self._settings.node, caches, silence=self._watches.pods_age)
         return GranterDependencies(
             caches.enis,
             caches.podips,
@@ -253,6 +251,7 @@ class Agent:
             {
                 "look": self._looks.look,
                 "enis": self._enis.reconcile,
+                "gateways": self._gateways.reconcile,
                 "eni-status": enis.reconcile,
                 "podips": self._podips.reconcile,
                 "node": self._node.reconcile,

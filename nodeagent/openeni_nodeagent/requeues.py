@@ -76,7 +76,8 @@ class Requeues:
 
     def link(self, name: str) -> None:
         """Pass on that an ENI's link has changed."""
-        self.queues["enis"].add(name)
+        for queue in ("enis", "gateways"):
+            self.queues[queue].add(name)
         self.configuration()  # it may have become ready
 
     def eni_status(self, name: str) -> None:

@@ -78,16 +78,17 @@ def test_when_an_agent_starts_its_modules_are_out_of_the_collectors_sight(
     frozen: list[int] = []
 
     class Started:
-        def __init__(self, *_: object) -> None: ...
+        def __init__(self, *_: object, **__: object) -> None: ...
 
         def start(self) -> None:
             frozen.append(gc.get_freeze_count())
             raise OSError("it has started far enough")
 
     monkeypatch.setattr(program, "Agent", Started)
+    host = agents.host
     try:
         with pytest.raises(program.StartError, match="far enough"):
-            program.run(agents.host.settings, agents.host.store, agents.host.datapath)
+            program.run(host.settings, host.store, host.datapath, host.gateways)
     finally:
         gc.unfreeze()
     assert frozen[0] > len(gc.get_objects()) / 2

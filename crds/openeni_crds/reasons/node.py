@@ -19,6 +19,21 @@ NODE: Final[Reasons] = {
         "function whose link state is `disable`",
         (AGENT_ENI, AGENT_PODIP),
     ),
+    Reason.GATEWAY_UNREACHABLE: ReasonEntry(
+        "a subnet's gateway has not answered the node for five seconds, so pods reach nothing "
+        "beyond their subnet",
+        "give the subnet a router (`openstack router add subnet`), or see why its port is not "
+        "ACTIVE; where pods need none, `openstack subnet set --gateway none`, then delete the ENI: "
+        "another one takes its place once its pods have ended",
+        (AGENT_ENI,),
+    ),
+    Reason.ARP_UNANSWERED: ReasonEntry(
+        "the gateway asks the node for an address of the port by ARP: the network does not answer "
+        "for pods, so nobody beyond the node reaches those of mode L3",
+        "use `L3S` in a new pool, or a network that answers ARP itself, as ML2/OVN does where it "
+        "has no provider network",
+        (AGENT_ENI,),
+    ),
     Reason.GUEST_NOT_PREPARED: ReasonEntry(
         "the agent could not write the files that keep NetworkManager, networkd and udev off the "
         "NIC, or their folder was moved or removed on the node, so the port is not attached",

@@ -8,7 +8,9 @@ from openeni_crds.reasons.entry import OPERATOR, ReasonEntry, Reasons
 
 ALL_IS_WELL: Final[Reasons] = {
     Reason.READY: ReasonEntry("pods can use it", "", (*OPERATOR, AGENT_PODIP)),
-    Reason.REACHABLE: ReasonEntry("the cloud responds", "", (OPERATOR_POOL,)),
+    Reason.REACHABLE: ReasonEntry(
+        "the cloud, or the gateway, responds", "", (OPERATOR_POOL, AGENT_ENI)
+    ),
     Reason.CURRENT: ReasonEntry("the credentials do not expire soon", "", (OPERATOR_POOL,)),
     Reason.AVAILABLE: ReasonEntry("nothing limits the pool", "", (OPERATOR_POOL,)),
     Reason.SUPPORTED: ReasonEntry("cloud and kernels can serve the pool", "", (OPERATOR_POOL,)),

@@ -193,7 +193,7 @@ class ENIStatus(Struct, frozen=True, rename="camel", omit_defaults=True):
         Meta(
             max_length=MOST_CONDITIONS,
             description="PortReady, Attached, Sized, UpToDate and Ready by the operator; "
-            "GuestPrepared, LinkReady and CNIConfigured by the agent.",
+            "GuestPrepared, LinkReady, GatewayReachable and CNIConfigured by the agent.",
         ),
     ] = ()
     port: PortStatus | None = None

@@ -14,9 +14,9 @@ from msgspec import Struct, field
 
 from openeni_crds.enipool import ENIPool
 from openeni_crds.selection import NodeTraits, NoPool, PodTraits, choose_pool, serves
-from openeni_nodeagent.cluster.cache import Cache
 from openeni_nodeagent.cluster.facts import node_traits
-from openeni_nodeagent.cluster.objects import Namespace, Node, Pod, pod_with
+from openeni_nodeagent.cluster.objects import Node, Pod, pod_with
+from openeni_nodeagent.cluster.watches import Caches
 from openeni_nodeagent.cni.protocol import CNIError, Code
 from openeni_nodeagent.event_reasons import PodReason
 
@@ -34,22 +34,13 @@ class PoolChoice(Struct, frozen=True):
 class PoolChooser:
     """Applies openeni_crds.selection to the agent's caches."""
 
-    def __init__(
-        self,
-        node: str,
-        *,
-        nodes: Cache[Node],
-        pods: Cache[Pod],
-        pools: Cache[ENIPool],
-        namespaces: Cache[Namespace],
-        silence: Callable[[], float],
-    ) -> None:
+    def __init__(self, node: str, caches: Caches, *, silence: Callable[[], float]) -> None:
         """`silence` returns the seconds since the watch of pods last received anything."""
         self._node = node
-        self._nodes = nodes
-        self._pods = pods
-        self._pools = pools
-        self._namespaces = namespaces
+        self._nodes = caches.nodes
+        self._pods = caches.pods
+        self._pools = caches.pools
+        self._namespaces = caches.namespaces
         self._silence = silence
         self._node_traits: tuple[Node, NodeTraits] | None = None  # of that object
 

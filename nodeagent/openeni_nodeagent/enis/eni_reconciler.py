@@ -82,6 +82,15 @@ class ENIReconciler:
         if self._change(facts.name, found):
             self._on_link(facts.name)
 
+    def report_gateways(self, name: str, mac: str, value: ConditionValue | None) -> None:
+        """Take over what the gateways of an ENI have answered, while its link is ready."""
+
+        def found(before: LinkStatus) -> LinkStatus:
+            is_ready = before.mac_address == mac and before.link.ok
+            return replace(before, gateways=value) if is_ready else before
+
+        self._change(name, found)
+
     def report_departing(self, facts: ENIFacts) -> None:
         """Take over that a look is about to leave an ENI: no ADD uses it until a look serves it."""
         eni = self._enis.get(facts.name)

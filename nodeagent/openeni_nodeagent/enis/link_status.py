@@ -22,7 +22,7 @@ UNKNOWN: Final = ConditionValue(
 
 @dataclass(frozen=True)
 class LinkStatus:
-    """The agent's conditions of one ENI, GuestPrepared and LinkReady, and its device.
+    """The agent's conditions of one ENI, GuestPrepared, LinkReady and GatewayReachable, its device.
 
     They are about the port with this MAC address: what was found for one does not hold for another.
     """
@@ -30,12 +30,14 @@ class LinkStatus:
     mac_address: str = ""  # "" for no port
     guest: ConditionValue = UNKNOWN
     link: ConditionValue = UNKNOWN
+    gateways: ConditionValue | None = None  # None: there are none, or they were not asked
     device: str = ""
     ifindex: int = 0
 
     def with_link(self, link: ConditionValue, device: str = "", ifindex: int = 0) -> Self:
         """Return the status with another state of the link, and its device if it has one."""
-        return replace(self, link=link, device=device, ifindex=ifindex)
+        gateways = self.gateways if link.ok else None
+        return replace(self, link=link, gateways=gateways, device=device, ifindex=ifindex)
 
 
 def without_port() -> LinkStatus:

@@ -38,10 +38,12 @@ def agent_conditions(
     eni: ENI, link: LinkStatus, cni_configured: Condition, now: str
 ) -> tuple[Condition, ...]:
     generation = eni.metadata.generation
+    gateways = [link.gateways] if link.gateways else []  # without them there is no condition
     wanted = (
         replace(cni_configured, observed_generation=generation),
         _condition(Type.GUEST_PREPARED, link.guest, generation),
         _condition(Type.LINK_READY, link.link, generation),
+        *(_condition(Type.GATEWAY_REACHABLE, found, generation) for found in gateways),
     )
     return merge(eni.status.conditions, wanted, now)
 

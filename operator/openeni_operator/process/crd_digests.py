@@ -6,7 +6,7 @@ Made by `python -m openeni_crds.schema`.
 from typing import Final
 
 DIGESTS: Final = {
-    "enipools.openeni.io": "36cc071c",
-    "enis.openeni.io": "6495cbd2",
+    "enipools.openeni.io": "84433110",
+    "enis.openeni.io": "fa72b424",
     "podips.openeni.io": "62fcbbc0",
 }

@@ -95,6 +95,8 @@ EVENT_TYPES: Final[Mapping[str, EventType | None]] = {
     # the node
     Reason.NIC_MISSING: _WARNING,
     Reason.NO_CARRIER: _WARNING,
+    Reason.GATEWAY_UNREACHABLE: _WARNING,
+    Reason.ARP_UNANSWERED: _WARNING,
     Reason.GUEST_NOT_PREPARED: _WARNING,
     Reason.KERNEL_REFUSED: _WARNING,
     Reason.OTHER_CNI: _WARNING,

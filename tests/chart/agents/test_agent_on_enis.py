@@ -12,7 +12,7 @@ pytestmark = pytest.mark.cluster
 
 ITS_PART = (
     "of an ENI an agent writes status.node and the conditions "
-    "CNIConfigured, GuestPrepared and LinkReady only"
+    "CNIConfigured, GatewayReachable, GuestPrepared and LinkReady only"
 )
 WHOLE_SECONDS = "lastTransitionTime is a time in UTC with whole seconds"
 MINE, RETIRING, FOREIGN = bodies.ADDRESSES[0], bodies.ADDRESSES[-1], "10.98.3.3"

@@ -14,8 +14,6 @@ from openeni_crds.status.eni import ENIStatus
 from openeni_crds.status.enipool import ENIPoolStatus
 from openeni_nodeagent.attachments.grant_errors import no_address
 from openeni_nodeagent.attachments.pool_choice import PoolChooser
-from openeni_nodeagent.cluster.cache import Cache
-from openeni_nodeagent.cluster.objects import Namespace, Node, Pod
 from openeni_nodeagent.cluster.watches import Caches
 from openeni_nodeagent.cni.protocol import CNIError
 from openeni_nodeagent.event_reasons import PodReason
@@ -33,18 +31,10 @@ class Cluster:
 
     def __init__(self) -> None:
         self.silence = 1.0
-        self.nodes = Cache(names.NODES, Node)
-        self.pods: Cache[Pod] = Caches().pods
-        self.pools = Cache(names.ENIPOOLS, ENIPool)
-        self.namespaces = Cache(names.NAMESPACES, Namespace)
-        self.chooser = PoolChooser(
-            "n1",
-            nodes=self.nodes,
-            pods=self.pods,
-            pools=self.pools,
-            namespaces=self.namespaces,
-            silence=lambda: self.silence,
-        )
+        caches = Caches()
+        self.nodes, self.pods = caches.nodes, caches.pods
+        self.pools, self.namespaces = caches.pools, caches.namespaces
+        self.chooser = PoolChooser("n1", caches, silence=lambda: self.silence)
         self.node()
 
     def node(self, **labels: str) -> None:

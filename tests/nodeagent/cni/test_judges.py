@@ -243,7 +243,7 @@ def agent_on_kernel(judged: Judged) -> Generator[str]:
         with closing(KernelDatapath()) as datapath:
             journal = Journal(settings.journal, "boot")
             guards = NICGuards((), lambda _: None)
-            made = Agent(settings, host.store, datapath, journal, guards)
+            made = Agent(settings, host.store, datapath, journal, guards, gateways=host.gateways)
             node.run(made.start)
             try:
                 wait_for(settings.served.exists, "the node can serve pods")

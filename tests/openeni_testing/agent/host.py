@@ -18,7 +18,9 @@ from openeni_kube.store import NotFoundError
 from openeni_nodeagent.agent import Agent
 from openeni_nodeagent.cni.configuration import CONFLIST
 from openeni_nodeagent.cni.server import make_run_folder
+from openeni_nodeagent.datapath_api import LinkFacts
 from openeni_nodeagent.enis.nic_guards import NICGuards, known_guards
+from openeni_nodeagent.gateway_api import Answer
 from openeni_nodeagent.grants.grant import Grant
 from openeni_nodeagent.grants.journal import Journal
 from openeni_nodeagent.settings import Settings, from_environment
@@ -30,6 +32,30 @@ from openeni_testing.waiting import wait_for
 
 
 @dataclass
+class MemoryGateways:
+    """Gateways that answer at once, but for those that are `silent`."""
+
+    silent: set[str] = field(default_factory=set[str])
+    stale: set[str] = field(default_factory=set[str])  # they have answered, and are asked again
+    asks_for: set[str] = field(default_factory=set[str])  # addresses that the network answers not
+    asked: list[str] = field(default_factory=list[str])
+    _listening: set[str] = field(default_factory=set[str])
+
+    def ask(self, _: LinkFacts, gateway: str) -> Answer:
+        self.asked.append(gateway)
+        if gateway in self.silent:
+            return Answer.NONE
+        return Answer.OLD if gateway in self.stale else Answer.FRESH
+
+    def is_asked_for(self, _: LinkFacts, mac: str, __: str, spare: str) -> bool | None:
+        if mac not in self._listening:
+            self._listening.add(mac)
+            return None
+        self._listening.remove(mac)
+        return spare in self.asks_for
+
+
+@dataclass
 class AgentHost:
     """One node; its files in `folder` outlive each agent that is started."""
 
@@ -37,6 +63,7 @@ class AgentHost:
     executable: Path
     store: MemoryStore = field(default_factory=lambda: MemoryStore(bookmark_seconds=0.2))
     datapath: MemoryDatapath = field(default_factory=lambda: MemoryDatapath(node_objects.mac(0)))
+    gateways: MemoryGateways = field(default_factory=MemoryGateways)
     service_cidrs: str = "10.96.0.0/12"  # "": those of the cluster's objects
 
     def __post_init__(self) -> None:
@@ -81,7 +108,8 @@ class AgentHost:
             ),
             lambda _: None,
         )
-        agent = Agent(settings, self.store, self.datapath, Journal(settings.journal, boot), guards)
+        journal = Journal(settings.journal, boot)
+        agent = Agent(settings, self.store, self.datapath, journal, guards, gateways=self.gateways)
         agent.start()
         try:
             yield agent

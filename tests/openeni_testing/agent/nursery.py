@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from openeni_nodeagent.__main__ import run
+from openeni_nodeagent.datapath.gateways.kernel_gateways import KernelGateways
 from openeni_nodeagent.datapath.kernel_datapath import KernelDatapath
 from openeni_nodeagent.settings import from_environment
 from openeni_testing.agent import node_objects
-from openeni_testing.agent.host import AgentHost, environment
+from openeni_testing.agent.host import AgentHost, MemoryGateways, environment
 from openeni_testing.agent.memory_datapath import MemoryDatapath
 from openeni_testing.nursery import Child, Nursery, Process, raise_children
 from openeni_testing.store.remote import RemoteStore
@@ -76,7 +77,8 @@ def _live(folder: Path, datapath: str, changed: str) -> int:
         if datapath == "kernel"
         else MemoryDatapath(node_objects.mac(0), file=folder / KERNEL_FILE)
     )
-    run(settings, RemoteStore(folder / "store.sock"), made)
+    gateways = KernelGateways() if datapath == "kernel" else MemoryGateways()
+    run(settings, RemoteStore(folder / "store.sock"), made, gateways)
     return 0
 
 

@@ -231,14 +231,7 @@ class AgentParts:
 
     def _make_commands(self) -> CNICommands:
         caches = self.caches
-        chooser = PoolChooser(
-            self.node,
-            nodes=caches.nodes,
-            pods=caches.pods,
-            pools=caches.pools,
-            namespaces=caches.namespaces,
-            silence=lambda: 0.0,
-        )
+        chooser = PoolChooser(self.node, caches, silence=lambda: 0.0)
         granter = Granter(
             self.grants,
             GranterDependencies(

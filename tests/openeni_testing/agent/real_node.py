@@ -10,6 +10,7 @@ from openeni_crds import names
 from openeni_crds.conditions import Type, is_true
 from openeni_crds.enipool import Datapath, IPVlanMode
 from openeni_nodeagent.agent import Agent
+from openeni_nodeagent.datapath.gateways.kernel_gateways import KernelGateways
 from openeni_nodeagent.datapath.kernel_datapath import KernelDatapath
 from openeni_nodeagent.enis.nic_guards import NICGuards, known_guards
 from openeni_nodeagent.grants.journal import Journal
@@ -61,8 +62,10 @@ class RealNode:
             ),
             lambda _: None,
         )
-        journal = Journal(settings.journal, "boot")
-        made = Agent(settings, self.host.store, KernelDatapath(), journal, guards)
+        journal, gateways = Journal(settings.journal, "boot"), KernelGateways()
+        made = Agent(
+            settings, self.host.store, KernelDatapath(), journal, guards, gateways=gateways
+        )
         self.space.run(made.start)
         try:
             wait_for(lambda: not ready or self.is_ready(), "the link is ready")

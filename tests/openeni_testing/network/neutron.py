@@ -135,6 +135,13 @@ class NeutronNetwork:
         forwarding = ("fdb", "replace", port.mac, "dev", port.device, "master", "static")
         self.fabric.program("bridge", *forwarding)
 
+    def answer_no_arp(self, port: Port, bridge: str = "br-pods") -> None:
+        """Let the port answer ARP itself, as ML2/OVS does without l2population."""
+        self.fabric.ip(
+            f"link set {port.device} type bridge_slave proxy_arp_wifi off",
+            *(f"neigh del {a} dev {bridge}" for a in port.addresses),
+        )
+
     def dropped(self) -> dict[str, int]:
         """Return the number of packets dropped as spoofed, for ports that have any."""
         listed = self.fabric.program(*antispoof.COUNTERS_COMMAND)

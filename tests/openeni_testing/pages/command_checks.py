@@ -69,7 +69,7 @@ _OPENSTACK: Final = {
     "server remove port": "",
     "server show": "-c",
     "subnet create": "--network --subnet-range --no-dhcp --ip-version --ipv6-ra-mode",
-    "subnet set": "--no-dhcp --allocation-pool",
+    "subnet set": "--no-dhcp --allocation-pool --gateway",
     "subnet show": "-c",
 }
 

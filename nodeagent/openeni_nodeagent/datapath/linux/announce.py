@@ -58,12 +58,12 @@ def _advertisement(mac: bytes, address: bytes) -> bytes:
     body = struct.pack("!BBHI", _ADVERTISEMENT, 0, 0, _OVERRIDE) + address
     body += struct.pack("!BB", 2, 1) + mac  # option: target link-layer address, 8 octets
     pseudo = address + _ALL_NODES + struct.pack("!II", len(body), _ICMP6)
-    body = body[:2] + struct.pack("!H", _checksum(pseudo + body)) + body[4:]
+    body = body[:2] + struct.pack("!H", internet_checksum(pseudo + body)) + body[4:]
     header = struct.pack("!IHBB", 6 << 28, len(body), _ICMP6, 255) + address + _ALL_NODES
     return _ALL_NODES_MAC + mac + struct.pack("!H", _ETH_P_IPV6) + header + body
 
 
-def _checksum(data: bytes) -> int:
+def internet_checksum(data: bytes) -> int:
     """Return the Internet checksum (RFC 1071)."""
     total = sum(data[0::2]) * 256 + sum(data[1::2])
     while total >> 16:

@@ -112,7 +112,13 @@ IFA_F_TENTATIVE: Final = 0x40
 NDA_DST: Final = 1
 NDA_LLADDR: Final = 2
 NDA_PROTOCOL: Final = 12
+NUD_REACHABLE: Final = 0x02
+NUD_STALE: Final = 0x04
+NUD_DELAY: Final = 0x08
+NUD_PROBE: Final = 0x10
+NUD_NOARP: Final = 0x40
 NUD_PERMANENT: Final = 0x80
+NTF_USE: Final = 0x01
 NTF_PROXY: Final = 0x08
 
 # linux/fib_rules.h

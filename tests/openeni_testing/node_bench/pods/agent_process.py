@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from openeni_nodeagent.__main__ import run
+from openeni_nodeagent.datapath.gateways.kernel_gateways import KernelGateways
 from openeni_nodeagent.datapath.kernel_datapath import KernelDatapath
 from openeni_nodeagent.settings import from_environment
 from openeni_testing.store.remote import RemoteStore
@@ -15,7 +16,7 @@ from openeni_testing.store.remote import RemoteStore
 def main(path: Path) -> None:
     logging.basicConfig(level="WARNING")
     with closing(KernelDatapath()) as datapath:
-        run(from_environment(os.environ), RemoteStore(path), datapath)
+        run(from_environment(os.environ), RemoteStore(path), datapath, KernelGateways())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,68 @@
+"""Ask gateways as the kernel does for a packet of a pod: by its table of neighbours."""
+
+import errno
+from typing import Final
+
+from openeni_nodeagent.addresses import family_of
+from openeni_nodeagent.datapath.gateways.arp_listener import ARPListener
+from openeni_nodeagent.datapath.linux import items, readers, uapi
+from openeni_nodeagent.datapath.linux.attributes import HEADER, attribute
+from openeni_nodeagent.datapath.linux.netlink import DumpRefusedError, Netlink
+from openeni_nodeagent.datapath.linux.pyroute2_classes import NeighbourMessage
+from openeni_nodeagent.datapath.linux.rtnetlink_encode import NDMSG, SOCKET_FAMILIES, packed
+from openeni_nodeagent.datapath_api import KernelRefusedError, LinkFacts
+from openeni_nodeagent.gateway_api import Answer
+
+_FRESH: Final = uapi.NUD_REACHABLE | uapi.NUD_NOARP | uapi.NUD_PERMANENT
+_OLD: Final = uapi.NUD_STALE | uapi.NUD_DELAY | uapi.NUD_PROBE
+
+
+class KernelGateways:
+    """Implements GatewayProbe. One thread calls it."""
+
+    def __init__(self) -> None:
+        self._listeners: dict[str, ARPListener] = {}  # by the ENI's MAC
+
+    def ask(self, link: LinkFacts, gateway: str) -> Answer:
+        with Netlink() as netlink:
+            state, _ = _neighbour(netlink, link.ifindex, gateway)
+            if state & _FRESH:
+                return Answer.FRESH
+            # With NTF_USE the kernel does what it does before it sends a packet (neigh_event_send).
+            flags = uapi.NLM_F_REQUEST | uapi.NLM_F_ACK | uapi.NLM_F_CREATE
+            use = _request(uapi.RTM_NEWNEIGH, flags, link.ifindex, gateway, uapi.NTF_USE)
+            if refused := netlink.execute([use]):
+                raise KernelRefusedError(f"{gateway} on {link.device}: {refused[0]}")
+        return Answer.OLD if state & _OLD else Answer.NONE
+
+    def is_asked_for(self, link: LinkFacts, mac: str, gateway: str, spare: str) -> bool | None:
+        if listener := self._listeners.pop(mac, None):
+            return listener.finish()
+        with Netlink() as netlink:
+            _, to_mac = _neighbour(netlink, link.ifindex, gateway)
+        if to_mac:
+            try:
+                self._listeners[mac] = ARPListener(link.device, mac, to_mac, gateway, spare)
+            except OSError as error:
+                raise KernelRefusedError(f"{link.device}: {error}") from None
+        return None
+
+
+def _neighbour(netlink: Netlink, index: int, address: str) -> tuple[int, str]:
+    """Return a neighbour's state (NUD_*) and its MAC, 0 and "" if the kernel has none."""
+    flags = uapi.NLM_F_REQUEST | uapi.NLM_F_ACK
+    try:
+        (raw,) = netlink.dump(_request(uapi.RTM_GETNEIGH, flags, index, address))
+    except DumpRefusedError as refusal:
+        if refusal.errno == errno.ENOENT:
+            return 0, ""
+        raise
+    message = readers.decoded(NeighbourMessage(raw))
+    found = items.neighbour(message)
+    return message["state"], found.mac if found else ""
+
+
+def _request(kind: int, flags: int, index: int, address: str, how: int = 0) -> bytes:
+    body = NDMSG.pack(SOCKET_FAMILIES[family_of(address)], index, 0, how, 0)
+    body += attribute(uapi.NDA_DST, packed(address))
+    return HEADER.pack(HEADER.size + len(body), kind, flags, 0, 0) + body

@@ -1,0 +1,228 @@
+"""An ENI's gateways are asked, and a condition says what they have answered."""
+
+from collections.abc import Generator
+from pathlib import Path
+from socket import if_nametoindex
+
+import pytest
+
+from openeni_crds import names
+from openeni_crds.conditions import Condition, Reason, Type, find
+from openeni_crds.eni import ENI
+from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
+from openeni_crds.meta import decode
+from openeni_kube.result import Done, RequeueAfter
+from openeni_nodeagent.addresses import link_local
+from openeni_nodeagent.datapath.gateways.kernel_gateways import KernelGateways
+from openeni_nodeagent.datapath_api import LinkFacts
+from openeni_nodeagent.enis import gateways
+from openeni_nodeagent.enis.gateways import (
+    ANSWER_SECONDS,
+    ASK_PERIOD_SECONDS,
+    LISTEN_SECONDS,
+    SILENT_SECONDS,
+    GatewayReconciler,
+)
+from openeni_nodeagent.gateway_api import Answer
+from openeni_testing.agent import node_objects
+from openeni_testing.agent.clock import Clock
+from openeni_testing.agent.host import AgentHost, MemoryGateways
+from openeni_testing.agent.parts import AgentParts
+from openeni_testing.agent.real_node import RealNode
+from openeni_testing.network import neutron, one_eni
+from openeni_testing.network.netns import Namespace
+from openeni_testing.network.neutron import NeutronNetwork, Port
+from openeni_testing.waiting import wait_for
+
+GATEWAY, NAME = "10.98.0.1", "pods-0"
+MODES = {mode: Datapath(Mode.IPVLAN, IPVlanDatapath(mode)) for mode in IPVlanMode}
+L3 = MODES[IPVlanMode.L3]
+SPARE = node_objects.addresses(3)[-1]
+
+
+class Node:
+    """The parts of an agent with one ENI, and its gateways; time passes by hand."""
+
+    def __init__(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, datapath: Datapath = node_objects.VETH
+    ) -> None:
+        self.parts = parts = AgentParts(folder)
+        node_objects.make_pool(parts.store, datapath=datapath)
+        node_objects.make_eni(parts.store, datapath=datapath)
+        node_objects.write_operator_status(parts.store, count=3)
+        parts.sync()
+        self.gateways, self.clock = MemoryGateways(), Clock.of(monkeypatch, gateways)
+        self.reconciler = GatewayReconciler(
+            parts.caches.enis, parts.grants, parts.links, self.gateways
+        )
+
+    def turn(self) -> float:
+        """Ask once; return the seconds until the next time, and let them pass."""
+        result = self.reconciler.reconcile(NAME)
+        assert isinstance(result, RequeueAfter)
+        self.clock.now += result.seconds
+        return result.seconds
+
+    def told(self) -> Condition | None:
+        """Return the condition that the ENI shows."""
+        self.parts.eni_publisher().reconcile(NAME)
+        eni = decode(self.parts.store.get(names.ENIS, NAME), ENI)
+        self.parts.sync(look=False)
+        return find(eni.status.conditions, Type.GATEWAY_REACHABLE)
+
+    def reason(self) -> str:
+        told = self.told()
+        return told.reason if told else ""
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
+    return Node(tmp_path, monkeypatch)
+
+
+def test_a_gateway_that_answers_is_asked_again_each_half_minute(fake: Node) -> None:
+    assert fake.reason() == ""
+    assert [fake.turn(), fake.turn()] == [ASK_PERIOD_SECONDS] * 2
+    assert fake.gateways.asked == [GATEWAY] * 2
+    assert fake.reason() == Reason.REACHABLE
+
+
+def test_one_that_does_not_answer_is_told_after_some_seconds_until_it_does(fake: Node) -> None:
+    """The kernel forgets one that did not answer, and begins anew with each packet of a pod."""
+    node = fake
+    node.gateways.silent.add(GATEWAY)
+    begun = node.clock.now
+    while not node.told():
+        assert node.turn() <= ASK_PERIOD_SECONDS
+    assert SILENT_SECONDS <= node.clock.now - begun <= SILENT_SECONDS + 2 * ASK_PERIOD_SECONDS
+    told = node.told()
+    assert told is not None
+    assert (told.status, told.reason) == ("False", Reason.GATEWAY_UNREACHABLE)
+    assert told.message == f"no answer from {GATEWAY}: pods reach nothing beyond 10.98.0.0/24"
+    assert node.parts.links.is_link_ready(NAME)  # pods start
+    node.gateways.silent.clear()
+    node.turn()
+    assert node.reason() == Reason.REACHABLE
+
+
+def test_what_was_said_of_one_stays_while_it_is_asked_again(fake: Node) -> None:
+    node = fake
+    node.turn()
+    node.gateways.stale.add(GATEWAY)
+    assert [node.turn() for _ in range(4)] == [ANSWER_SECONDS] * 4
+    assert node.reason() == Reason.REACHABLE
+    node.gateways.silent.add(GATEWAY)
+    while node.reason() == Reason.REACHABLE:
+        node.turn()
+    node.gateways.silent.clear()
+    node.turn()
+    assert node.reason() == Reason.GATEWAY_UNREACHABLE  # it has not answered since
+
+
+def test_an_eni_whose_link_is_not_ready_says_nothing_of_gateways(fake: Node) -> None:
+    node = fake
+    node.turn()
+    node.parts.datapath.nics.clear()
+    node.parts.look()
+    assert node.told() is None
+    assert node.reconciler.reconcile(NAME) == Done()
+    assert node.told() is None
+
+
+@pytest.mark.parametrize(("asks", "reason"), [(True, "ARPUnanswered"), (False, "Reachable")])
+def test_l3_needs_a_network_that_answers_for_its_pods(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str, *, asks: bool
+) -> None:
+    node = Node(tmp_path, monkeypatch, L3)
+    node.gateways.asks_for |= {SPARE} if asks else set()
+    assert [node.turn(), node.reason(), node.turn(), node.reason()] == [
+        LISTEN_SECONDS,
+        "",
+        ASK_PERIOD_SECONDS,
+        reason,
+    ]
+
+
+def test_where_every_address_has_a_pod_l3_is_not_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ipvlan hands ARP requests for a pod's address to the pod."""
+    node = Node(tmp_path, monkeypatch, L3)
+    node.gateways.asks_for |= set(node_objects.addresses(3))
+    for number in range(3):
+        node.parts.grant(f"web-{number}", f"c{number}")
+    assert (node.turn(), node.reason()) == (ASK_PERIOD_SECONDS, Reason.REACHABLE)
+
+
+@pytest.fixture
+def real(
+    tmp_path: Path,
+    executable: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Generator[RealNode]:
+    monkeypatch.setattr(gateways, "ASK_PERIOD_SECONDS", 1.0)
+    made = RealNode(AgentHost(tmp_path, executable), request.param)
+    yield made
+    assert made.network.dropped() == {}
+    made.close()
+
+
+def wait_for_reason(node: RealNode, reason: Reason) -> None:
+    def is_shown() -> bool:
+        found = find(node.host.eni().status.conditions, Type.GATEWAY_REACHABLE)
+        return found is not None and found.reason == reason
+
+    wait_for(is_shown, reason)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("real", one_eni.MODES, indirect=True)
+def test_in_every_mode_the_kernel_asks_the_gateway(real: RealNode) -> None:
+    fabric = real.network.fabric
+    with Namespace("web") as pod, real.agent():
+        wait_for_reason(real, Reason.REACHABLE)
+        fabric.ip(f"addr del {GATEWAY}/24 dev br-pods")
+        real.space.ip("neigh flush dev ens7")
+        wait_for_reason(real, Reason.GATEWAY_UNREACHABLE)
+        real.add(pod)
+        fabric.ip(f"addr add {GATEWAY}/24 dev br-pods")
+        wait_for_reason(real, Reason.REACHABLE)
+        assert pod.ping(GATEWAY)
+
+
+@pytest.mark.root
+@pytest.mark.ipvlan
+@pytest.mark.parametrize("real", [L3], indirect=True, ids=["ipvlan-L3"])
+def test_a_network_that_does_not_answer_for_l3_pods_is_found_out(real: RealNode) -> None:
+    with Namespace("web") as pod, real.agent():
+        wait_for_reason(real, Reason.REACHABLE)
+        real.network.answer_no_arp(real.port)
+        wait_for_reason(real, Reason.ARP_UNANSWERED)
+        address = real.add(pod)
+        assert not real.network.fabric.ping(address)
+        real.network.answer_arp(real.port)
+        wait_for_reason(real, Reason.REACHABLE)
+        assert real.network.fabric.ping(address)
+
+
+@pytest.mark.root
+def test_a_gateway_is_asked_by_ipv6_as_well() -> None:
+    network, node = NeutronNetwork(), Namespace("node")
+    try:
+        port = Port("eni", node_objects.mac(0), ("fd98::4", link_local(node_objects.mac(0))))
+        network.plug(node, "ens7", port)
+        node.ip("addr add fd98::4/64 dev ens7 nodad", "link set ens7 up")
+        link = LinkFacts("ens7", node.run(lambda: if_nametoindex("ens7")))
+        asked = KernelGateways()
+
+        def answer(gateway: str) -> Answer:
+            return node.run(lambda: asked.ask(link, gateway))
+
+        assert answer(neutron.GATEWAY_6) is Answer.NONE
+        wait_for(lambda: answer(neutron.GATEWAY_6) is Answer.FRESH, "it has answered")
+        assert answer("fd98::99") is answer("fd98::99") is Answer.NONE
+        assert network.dropped() == {}
+    finally:
+        node.close()
+        network.close()
