@@ -75,7 +75,7 @@ class Agent:
         self._locks = ContainerLocks()
         self._grants = grants = Grants(journal, self._grant_log, self._locks.is_at_work)
         self._telemetry = Telemetry(store, settings.node, caches, grants)
-        self._requeues = requeues = Requeues(caches, grants, settings.node)
+        self._requeues = requeues = Requeues(caches, grants, guards, settings.node)
         self._enis = ENIReconciler(
             caches.enis,
             grants,
@@ -240,23 +240,22 @@ class Agent:
         )
 
     def _make_queues(self) -> None:
-        caches, grants = self._caches, self._grants
+        caches, grants, detacher = self._caches, self._grants, self._detacher
         configuration = self._make_configuration()
         enis = ENIPublisher(self._store, caches.enis, grants, self._enis, configuration.condition)
         events = GrantEvents(grants, self._grant_log, self._requeues, enis.note_use)
-        tasks = PeriodicTasks(
-            grants, self._detacher, self._settings.queue, self._telemetry.pod_events
-        )
+        tasks = PeriodicTasks(grants, detacher, self._settings.queue, self._telemetry.pod_events)
         self._requeues.make_queues(
             {
                 "look": self._looks.look,
                 "enis": self._enis.reconcile,
                 "gateways": self._gateways.reconcile,
+                "guards": self._enis.reload_guards,
                 "eni-status": enis.reconcile,
                 "podips": self._podips.reconcile,
                 "node": self._node.reconcile,
                 "periodic": tasks.run,
-                "disconnected": self._detacher.finish,
+                "disconnected": detacher.finish,
                 "configuration": configuration.reconcile,
                 "grants": events.pass_on,
                 "grant-log": events.flush,

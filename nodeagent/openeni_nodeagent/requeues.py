@@ -7,6 +7,7 @@ from openeni_kube.result import Result
 from openeni_kube.workers import Workers, no_pause
 from openeni_kube.workqueue import Backoff
 from openeni_nodeagent.cluster.watches import Caches
+from openeni_nodeagent.enis.nic_guards import NICGuards
 from openeni_nodeagent.grants.grant import Grant
 from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.reports.publishing_pace import PublishingPace
@@ -14,16 +15,18 @@ from openeni_nodeagent.reports.publishing_pace import PublishingPace
 BACKOFF: Final = Backoff(base=0.25, maximum=30.0)
 COALESCE_SECONDS: Final = 0.3  # a burst of pods is one reconcile of their ENI
 LOOK: Final = "node"  # the one key of its queue
+GUARDS: Final = "guards"  # of all ENIs: the one key of its queue
 PUBLISHERS: Final = frozenset({"podips", "eni-status"})  # queues that write for each pod
 
 
 class Requeues:
     """Any thread may call everything but `make_queues`, which is called before all else."""
 
-    def __init__(self, caches: Caches, grants: Grants, node: str) -> None:
+    def __init__(self, caches: Caches, grants: Grants, guards: NICGuards, node: str) -> None:
         self.queues: dict[str, Workers[str]] = {}
         self._caches = caches
         self._grants = grants
+        self._guards = guards
         self._node = node
         self._on_ports: dict[str, Collection[str] | None] = {}  # as PodIPs have been told
 
@@ -33,7 +36,7 @@ class Requeues:
         behind: Callable[[], bool],
         busy: Callable[[], bool],
     ) -> None:
-        """Make a queue for each of these, and have every change of an object passed on.
+        """Make a queue for each of these, and have every change of an object or a guard passed on.
 
         While the caches are `behind` the API server, no PodIP and no ENI status is written: a pod
         that is not listed yet would count as gone. In an outage each try would fail, take processor
@@ -49,6 +52,7 @@ class Requeues:
         caches.podips.subscribe(queues["podips"].add)
         caches.nodes.subscribe(queues["node"].add)
         caches.cidrs.subscribe(lambda _: queues["node"].add(self._node))
+        self._guards.subscribe(lambda: queues["guards"].add(GUARDS))
         for changed in (caches.enis, caches.nodes, caches.pools):
             changed.subscribe(lambda _: self.configuration())
 
@@ -75,7 +79,7 @@ class Requeues:
             self.queues["podips"].add(grant.pod_key, COALESCE_SECONDS)
 
     def link(self, name: str) -> None:
-        """Pass on that an ENI's link has changed."""
+        """Pass on that an ENI's link has changed, or that its guards have been read."""
         for queue in ("enis", "gateways"):
             self.queues[queue].add(name)
         self.configuration()  # it may have become ready

@@ -16,7 +16,7 @@ from openeni_nodeagent.datapath_api import (
     NoCarrierError,
 )
 from openeni_nodeagent.enis import link_reports
-from openeni_nodeagent.enis.nic_guards import GuardError, NICGuards, known_guards
+from openeni_nodeagent.enis.nic_guards import Guard, GuardError, NICGuards, known_guards
 from openeni_nodeagent.reports.eni_publisher import ENIPublisher
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.parts import AgentParts
@@ -196,6 +196,24 @@ def test_a_guard_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert (status, reason) == (Status.FALSE, Reason.GUEST_NOT_PREPARED)
     assert message.startswith(f"{obstacle} cannot be written: ")
     obstacle.rmdir()
+    parts.sync()
+    assert reported(parts, Type.GUEST_PREPARED) == (Status.TRUE, Reason.PREPARED, "")
+
+
+def test_a_program_that_cannot_be_reloaded_is_named_until_it_can(tmp_path: Path) -> None:
+    refusals = ["networkd cannot be reloaded"]
+
+    def reload(_: str) -> None:
+        if refusals:
+            raise GuardError(refusals[0])
+
+    guard = Guard(tmp_path, "05-openeni", ".network", "node", "<mac>", "networkd")
+    parts = AgentParts(tmp_path, guards=NICGuards([guard], reload))
+    parts.create_objects()
+    for _ in range(2):
+        found = Status.FALSE, Reason.GUEST_NOT_PREPARED, "networkd cannot be reloaded"
+        assert reported(parts, Type.GUEST_PREPARED) == found
+    refusals.clear()
     parts.sync()
     assert reported(parts, Type.GUEST_PREPARED) == (Status.TRUE, Reason.PREPARED, "")
 

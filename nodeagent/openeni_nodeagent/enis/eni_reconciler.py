@@ -2,8 +2,8 @@
 
 Level-based, one ENI at a time: every reconcile starts from the object as it is now. The node's own
 network programs are kept off the NIC as soon as the MAC is known, before it is attached. A reload
-of such a program may take long, so the kernel is `datapath_reconciler`'s, which tells this one what
-it has found.
+of such a program may take long, so one thread does that for all ENIs. The kernel is
+`datapath_reconciler`'s, which tells this one what it has found.
 """
 
 import logging
@@ -31,7 +31,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class ENIReconciler:
-    """A work queue calls `reconcile`; any thread may call the rest."""
+    """One work queue calls `reconcile`, one `reload_guards`; any thread may call the rest."""
 
     def __init__(
         self,
@@ -45,8 +45,9 @@ class ENIReconciler:
     ) -> None:
         """`on_status(name)` is called when an ENI's status may have changed.
 
-        `on_link(name)` is called when its link's has: the ledger must see that. `on_object` is
-        called once the ledger has seen a change that the datapath has to see, too.
+        `on_link(name)` is called when the ENI is to be reconciled: its link's has changed, which
+        the ledger must see, or its guards have been read. `on_object` is called once the ledger has
+        seen a change that the datapath has to see, too.
         """
         self._enis = enis
         self._grants = grants
@@ -119,6 +120,18 @@ class ENIReconciler:
         except GuardError as error:
             _log.warning("guards of former ENIs are left: %s", error)
 
+    def reload_guards(self, _: str) -> Result:
+        """Have the node's programs read the guards that have changed; ENIs then show the result."""
+        result: Result = Done()
+        try:
+            if not self._guards.reload():
+                return result
+        except GuardError as error:
+            result = Retry(str(error))
+        for eni in self._enis.all():
+            self._on_link(eni.name)
+        return result
+
     def reconcile(self, name: str) -> Result:
         """Bring one ENI's guards and ledger entry up to date."""
         try:
@@ -143,21 +156,22 @@ class ENIReconciler:
         ready = self.is_link_ready(name) and not eni.metadata.deleting
         self._grants.observe(eni_view(eni, link_ready=ready), facts)
         self._note(name, (facts, is_attached(eni), eni.metadata.deleting))
-        guest = self._guard(facts)
+        guest = self._guard(facts) or self.status_of(name).guest
         if replaced:
             self.sweep_guards()
         self._change(name, lambda status: replace(status, guest=guest))
         if not (is_attached(eni) or eni.metadata.deleting or self._grants.is_in_use(facts)):
             self._change(name, lambda status: status.with_link(waiting_for_attach(eni)))
         self._on_status(name)  # it may have been written before the ledger has seen this object
-        return RequeueAfter(GUARD_PERIOD_SECONDS) if guest.ok else Retry(guest.message)
+        return Retry(guest.message) if guest.ok is False else RequeueAfter(GUARD_PERIOD_SECONDS)
 
-    def _guard(self, facts: ENIFacts) -> ConditionValue:
+    def _guard(self, facts: ENIFacts) -> ConditionValue | None:
+        """Write an ENI's guards; return None while a program is still to read some."""
         try:
-            self._guards.prepare(facts.mac)
+            is_read = self._guards.prepare(facts.mac)
         except GuardError as error:
             return ConditionValue(ok=False, reason=Reason.GUEST_NOT_PREPARED, message=str(error))
-        return ConditionValue(ok=True, reason=Reason.PREPARED)
+        return ConditionValue(ok=True, reason=Reason.PREPARED) if is_read else None
 
     def _forget(self, name: str) -> Result:
         """Forget an ENI without an object, or a former port, once nothing of it is left.

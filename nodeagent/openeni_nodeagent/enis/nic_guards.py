@@ -106,8 +106,22 @@ def known_guards(
     )
 
 
+@dataclass
+class _Program:
+    """What a program that is to be reloaded knows of its guards."""
+
+    changes: int = 0  # of its guards, since the agent has started
+    read: int = 0  # those of them that it has been reloaded after
+    problem: str = ""  # why its last reload failed; "" if it did not
+
+
 class NICGuards:
-    """Writes and removes guards; any thread may call it. `reload(service)` may raise GuardError."""
+    """Writes and removes guards, and has the programs read them.
+
+    Files are written at once. A program may take long to answer, or not answer at all: its reload
+    is a step of its own, one for all guards that have changed, so that no ENI waits for it.
+    `reload(service)` may raise GuardError.
+    """
 
     def __init__(self, known: Iterable[Guard], reload: Callable[[str], None]) -> None:
         self._guards = tuple(known)
@@ -115,13 +129,19 @@ class NICGuards:
         self._whole_until = 0.0  # the time until which they are believed to be in their places
         self._reload = reload
         self._lock = threading.Lock()
-        self._outdated: set[str] = set()  # services that have not read the files as they are
+        self._programs = {guard.service: _Program() for guard in self._guards if guard.service}
+        self._on_change: Callable[[], None] = lambda: None
 
-    def prepare(self, mac: str) -> None:
-        """Write the guards of a MAC that are missing or differ, and reload.
+    def subscribe(self, on_change: Callable[[], None]) -> None:
+        """Have it called when `reload` is to be: guards of a program have changed."""
+        self._on_change = on_change
 
-        Raises GuardError, also for a folder that the programs of the node no longer read; the
-        guards that can be written are.
+    def prepare(self, mac: str) -> bool:
+        """Write the guards of a MAC that are missing or differ.
+
+        Return whether all programs have read the guards as they are. Raises GuardError if one
+        cannot, also for a folder that the programs of the node no longer read; the guards that can
+        be written are. Any thread may call it.
         """
         with self._lock:
             wanted = [
@@ -133,13 +153,19 @@ class NICGuards:
             if not all(file.exists() for _, file, _ in wanted):
                 self._whole_until = 0.0  # a new ENI's NIC is attached after this
             writes = (partial(self._write_guard, *each) for each in wanted)
-            _take(self._require_folders, *writes, self._reload_outdated)
+            _take(self._require_folders, *writes)
+            outdated = [self._programs[service] for service in self._outdated()]
+            for program in outdated:
+                if program.problem:
+                    raise GuardError(program.problem)
+            return not outdated
 
     def sweep(self, used: Callable[[], Collection[str]]) -> None:
         """Remove the guards of MACs that no ENI of this node has. Raises GuardError.
 
         `used` returns the MACs of its ENIs, those that `prepare` has been called for among them;
-        it is called while no guard is written. Without any, the node's files go, too.
+        it is called while no guard is written. Without any, the node's files go, too. Any thread
+        may call it.
         """
         with self._lock:
             macs = used()
@@ -148,7 +174,17 @@ class NICGuards:
                 for guard in self._guards
                 for file in guard.surplus(macs)
             )
-            _take(*removals, self._reload_outdated)
+            _take(*removals)
+
+    def reload(self) -> bool:
+        """Have the programs read guards that have changed; return whether any had to.
+
+        Raises GuardError. One thread calls it.
+        """
+        with self._lock:  # all that is being written is read at once
+            outdated = self._outdated()
+        _take(*(partial(self._reload_one, *each) for each in outdated.items()))
+        return bool(outdated)
 
     def _require_folders(self) -> None:
         """Raise GuardError if a folder was moved; ENIs that are looked at together share a look.
@@ -169,14 +205,22 @@ class NICGuards:
 
     def _note(self, guard: Guard, *, changed: bool) -> None:
         if changed and guard.service:
-            self._outdated.add(guard.service)
+            self._programs[guard.service].changes += 1
+            self._on_change()
 
-    def _reload_outdated(self) -> None:
-        _take(*(partial(self._reload_one, service) for service in sorted(self._outdated)))
+    def _outdated(self) -> dict[str, int]:
+        """Return the programs that have not read their guards as they are, with their changes."""
+        programs = self._programs.items()
+        return {name: known.changes for name, known in programs if known.changes > known.read}
 
-    def _reload_one(self, service: str) -> None:
-        self._reload(service)
-        self._outdated.discard(service)
+    def _reload_one(self, service: str, changes: int) -> None:
+        program = self._programs[service]
+        try:
+            self._reload(service)
+        except GuardError as error:
+            program.problem = str(error)
+            raise
+        program.problem, program.read = "", changes
 
 
 def _take(*steps: Callable[[], None]) -> None:

@@ -1,8 +1,7 @@
 """What a look reports of a NIC is of the port whose NIC it is, and nothing overwrites it."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
@@ -13,12 +12,10 @@ from openeni_crds.names import ENIS
 from openeni_nodeagent.cluster.facts import eni_facts
 from openeni_nodeagent.datapath_api import ENIFacts, LinkFacts
 from openeni_nodeagent.enis.link_status import ConditionValue
-from openeni_nodeagent.enis.nic_guards import Guard, NICGuards
 from openeni_nodeagent.grants.grant import Grant
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.memory_datapath import MemoryDatapath, MemorySnapshot
 from openeni_testing.agent.parts import AgentParts
-from openeni_testing.waiting import wait_for
 
 OLD, NEW = node_objects.mac(0), node_objects.mac(9)
 UP = ConditionValue(ok=True, reason=Reason.LINK_UP)
@@ -125,23 +122,18 @@ def test_the_report_about_a_former_port_is_not_taken_for_the_present_ones(tmp_pa
     assert not parts.links.is_link_ready("pods-0")
 
 
-def test_a_report_that_comes_while_guards_are_swept_is_not_lost(tmp_path: Path) -> None:
-    """A reload may take ten seconds; looks go on meanwhile."""
-    folder = tmp_path / "networkd"
-    folder.mkdir()
-
-    def reload(_: str) -> None:
-        left = any(OLD.replace(":", "") in file.name for file in folder.iterdir())
-        if facts_of(parts).mac == NEW and not left:
-            look.start()
-            wait_for(lambda: parts.links.is_link_ready("pods-0"), "the NIC is reported")
-
-    look = Thread(target=lambda: parts.links.report_link(facts_of(parts), UP, LinkFacts("e", 9)))
-    guard = Guard(folder, "05-openeni", ".network", "node", "<mac>", "networkd")
-    parts = AgentParts(tmp_path, guards=NICGuards([guard], reload))
+def test_a_report_that_comes_while_guards_are_swept_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looks go on meanwhile."""
+    parts = AgentParts(tmp_path)
     parts.create_objects()
     parts.grants.forget("pods-0")  # nothing keeps the former port
     node_objects.write_operator_status(parts.store, number=9)
+
+    def sweep(_: Callable[[], Collection[str]]) -> None:
+        parts.links.report_link(facts_of(parts), UP, LinkFacts("e", 9))
+
+    monkeypatch.setattr(parts.guards, "sweep", sweep)
     parts.sync(look=False)
-    look.join(60)
     assert parts.links.is_link_ready("pods-0")

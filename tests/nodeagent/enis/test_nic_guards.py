@@ -44,8 +44,10 @@ class Host:
 
 def test_each_program_gets_its_guards_and_is_reloaded_once(tmp_path: Path) -> None:
     host = Host(tmp_path, *NAMES)
-    host.guards.prepare(MAC)
-    host.guards.prepare(MAC)
+    assert not host.guards.prepare(MAC)
+    for _ in range(2):
+        host.guards.reload()
+        assert host.guards.prepare(MAC)
     assert host.reloaded == ["NetworkManager", "networkd"]
     assert host.text("05-openeni-fa163e0a0b0c.network") == (
         f"[Match]\nMACAddress={MAC}\n\n[Link]\nUnmanaged=yes\n"
@@ -91,6 +93,7 @@ def test_a_host_without_the_folders_is_left_alone(tmp_path: Path) -> None:
     host = Host(tmp_path)
     host.guards.prepare(MAC)
     host.guards.sweep(set)
+    host.guards.reload()
     assert (host.files(), host.reloaded) == ([], [])
     assert list(tmp_path.iterdir()) == []
 
@@ -101,15 +104,18 @@ def test_a_guard_that_somebody_changed_or_removed_is_written_again(
 ) -> None:
     host = Host(tmp_path, folder)
     host.guards.prepare(MAC)
+    host.guards.reload()
     written = {file: file.read_text() for file in (tmp_path / folder).iterdir()}
     assert len(written) == 1 + (folder != "networkd.conf.d")
     reloads = list(host.reloaded)
     for file, text in written.items():
         file.write_text("")
         host.guards.prepare(MAC)
+        host.guards.reload()
         assert file.read_text() == text
         file.unlink()
         host.guards.prepare(MAC)
+        host.guards.reload()
         assert file.read_text() == text
     assert host.reloaded == reloads * (1 + 2 * len(written))
 
@@ -125,9 +131,11 @@ def test_only_the_guards_of_an_eni_that_is_gone_are_removed(tmp_path: Path) -> N
     host.guards.prepare(MAC)
     all_files = host.files()
     host.guards.prepare(other)
+    host.guards.reload()
     host.reloaded.clear()
-    host.guards.sweep(lambda: {MAC})
-    host.guards.sweep(lambda: {MAC})
+    for _ in range(2):
+        host.guards.sweep(lambda: {MAC})
+        host.guards.reload()
     assert host.files() == all_files
     assert host.reloaded == ["NetworkManager", "networkd"]
     host.guards.sweep(set)
@@ -135,9 +143,38 @@ def test_only_the_guards_of_an_eni_that_is_gone_are_removed(tmp_path: Path) -> N
     assert {(tmp_path / file).read_text() for file in foreign} == {"mine"}
 
 
+def test_enis_that_come_together_are_told_of_by_one_reload(tmp_path: Path) -> None:
+    host = Host(tmp_path, *NAMES)
+    macs = [f"fa:16:3e:00:00:0{number}" for number in range(5)]
+    for mac in macs:
+        host.guards.prepare(mac)
+    host.guards.reload()
+    assert host.reloaded == ["NetworkManager", "networkd"]
+    assert all(host.guards.prepare(mac) for mac in macs)
+
+
+def test_a_guard_that_is_written_during_a_reload_is_told_of_by_another(tmp_path: Path) -> None:
+    (tmp_path / "networkd").mkdir()
+    late = "fa:16:3e:00:00:01"
+    found: list[bool] = []  # whether the programs had been told of it
+
+    def reload(_: str) -> None:
+        found.append(guards.prepare(late))
+
+    none = tmp_path / "none"
+    guards = NICGuards(known_guards(none, tmp_path / "networkd", none, none), reload)
+    guards.prepare(MAC)
+    guards.reload()
+    found.append(guards.prepare(late))
+    guards.reload()
+    assert found == [False, False, False]
+    assert guards.prepare(late)
+
+
 def test_a_reload_that_failed_is_tried_again_although_the_files_are_there(tmp_path: Path) -> None:
     (tmp_path / "networkd").mkdir()
     tried: list[str] = []
+    changes: list[int] = []  # how often it had been tried at each
 
     def refuse_once(service: str) -> None:
         tried.append(service)
@@ -146,11 +183,18 @@ def test_a_reload_that_failed_is_tried_again_although_the_files_are_there(tmp_pa
 
     none = tmp_path / "none"
     guards = NICGuards(known_guards(none, tmp_path / "networkd", none, none), refuse_once)
+    guards.subscribe(lambda: changes.append(len(tried)))
+    guards.prepare(MAC)
     with pytest.raises(GuardError):
-        guards.prepare(MAC)
-    guards.prepare(MAC)
-    guards.prepare(MAC)
+        guards.reload()
+    for _ in range(2):
+        with pytest.raises(GuardError, match="networkd cannot be reloaded"):
+            guards.prepare(MAC)
+    guards.reload()
+    guards.reload()
+    assert guards.prepare(MAC)
     assert tried == ["networkd", "networkd"]
+    assert changes == [0, 0]  # no look asks for a reload, whose back-off it would end
 
 
 @pytest.mark.parametrize("folder", NAMES)
@@ -176,6 +220,7 @@ def test_a_guard_that_cannot_be_written_or_removed_keeps_no_other_from_it(tmp_pa
             host.guards.sweep(set)
         assert [tmp_path / file for file in host.files()] == [obstacle]
         obstacle.rmdir()
+    host.guards.reload()
     assert set(host.reloaded) == {"NetworkManager", "networkd"}
 
 
@@ -189,8 +234,9 @@ def test_a_program_that_cannot_be_reloaded_keeps_no_other_from_it(tmp_path: Path
 
     host = Host(tmp_path, *NAMES)
     guards = NICGuards(known_guards(*host.folders.values()), reload)
+    guards.prepare(MAC)
     with pytest.raises(GuardError, match="NetworkManager"):
-        guards.prepare(MAC)
+        guards.reload()
     assert reloaded == ["networkd"]
 
 

@@ -40,7 +40,7 @@ def queues() -> dict[str, Queue]:
 
 @pytest.fixture
 def requeues(parts: AgentParts, queues: dict[str, Queue]) -> Requeues:
-    made = Requeues(parts.caches, parts.grants, parts.node)
+    made = Requeues(parts.caches, parts.grants, parts.guards, parts.node)
     stand_ins: dict[str, Any] = dict(queues)
     made.queues = stand_ins
     made.eni(ENI)

@@ -2,7 +2,7 @@
 
 # pyright: reportPrivateUsage=false
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,6 +65,7 @@ class AgentHost:
     datapath: MemoryDatapath = field(default_factory=lambda: MemoryDatapath(node_objects.mac(0)))
     gateways: MemoryGateways = field(default_factory=MemoryGateways)
     service_cidrs: str = "10.96.0.0/12"  # "": those of the cluster's objects
+    reload: Callable[[str], None] = lambda _: None  # a program of the node
 
     def __post_init__(self) -> None:
         for name in ("bin", "conf", "networkd", "netns"):
@@ -106,7 +107,7 @@ class AgentHost:
             known_guards(
                 settings.networkmanager, settings.networkd, settings.networkd_conf, settings.udev
             ),
-            lambda _: None,
+            self.reload,
         )
         journal = Journal(settings.journal, boot)
         agent = Agent(settings, self.store, self.datapath, journal, guards, gateways=self.gateways)

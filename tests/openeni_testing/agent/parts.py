@@ -168,6 +168,7 @@ class AgentParts:
                 cache.put(body)
         for name in before | {eni.name for eni in caches.enis.all()}:
             self.links.reconcile(name)
+        self.links.reload_guards("")
         if look:
             self.look()
 
