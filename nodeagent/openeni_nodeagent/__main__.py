@@ -105,7 +105,7 @@ def run(settings: Settings, store: Store, datapath: NodeDatapath, gateways: Gate
         store,
         datapath,
         journal,
-        NICGuards(guards, partial(system_bus.reload, settings.bus)),
+        NICGuards(guards, partial(system_bus.reload, settings.bus), settings.run),
         gateways=gateways,
     )
     # Modules stay. Each full collection would look at their 70,000 objects, and take 20 ms in which

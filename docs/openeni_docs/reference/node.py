@@ -6,7 +6,7 @@ from typing import Final
 from openeni_crds import names
 from openeni_docs.markdown import code, table
 from openeni_nodeagent.cni.configuration import CONFLIST
-from openeni_nodeagent.enis.nic_guards import known_guards
+from openeni_nodeagent.enis.nic_guards import READ_BY, known_guards
 from openeni_nodeagent.settings import FOLDERS, from_environment
 
 _HEADER: Final = """\
@@ -57,6 +57,11 @@ def page() -> str:
         (settings.socket, "socket of the agent, for the executable", "the agent runs"),
         (settings.journal, "the grants of this node", "the agent starts"),
         (settings.queue, "folder of DELs that nobody has answered", "the agent starts"),
+        (
+            settings.run / f"{READ_BY}<program>",
+            "when the folder of guards was changed that the program has read last",
+            "the program has been reloaded",
+        ),
         (settings.served, "empty: this node could serve a pod since it booted", "the first ENI"),
     )
     guards = known_guards(

@@ -11,6 +11,7 @@ docs/security.md says what each file does, and decision 0038 why it is enough.
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from openeni_crds.names import LINK_PREFIX
 from openeni_nodeagent.files import MountedFolders, write_atomically
 
 _WHOLE_SECONDS: Final = 10.0  # for which folders that were not moved are believed to be there
+READ_BY: Final = "read-by-"  # begins the name of a file in `run`, before the program's
 _ORIGIN: Final = "# Written by openeni's agent, and removed by it with the node's last ENI.\n"
 # systemd.network(5): the first file that matches a link, in the order of their names, is its own.
 _UNMANAGED: Final = "[Link]\nUnmanaged=yes\n"
@@ -110,7 +112,8 @@ def known_guards(
 class _Program:
     """What a program that is to be reloaded knows of its guards."""
 
-    changes: int = 0  # of its guards, since the agent has started
+    folder: Path
+    changes: int = 0  # of its guards that it may not know: before the agent has started 1 at most
     read: int = 0  # those of them that it has been reloaded after
     problem: str = ""  # why its last reload failed; "" if it did not
 
@@ -120,21 +123,31 @@ class NICGuards:
 
     Files are written at once. A program may take long to answer, or not answer at all: its reload
     is a step of its own, one for all guards that have changed, so that no ENI waits for it.
-    `reload(service)` may raise GuardError.
+    `reload(service)` may raise GuardError. What each has read is noted in the folder `run`, for the
+    process that comes after this one.
     """
 
-    def __init__(self, known: Iterable[Guard], reload: Callable[[str], None]) -> None:
+    def __init__(
+        self, known: Iterable[Guard], reload: Callable[[str], None], run: Path | None = None
+    ) -> None:
         self._guards = tuple(known)
+        self._run = run
         self._folders = MountedFolders(guard.folder for guard in self._guards)
         self._whole_until = 0.0  # the time until which they are believed to be in their places
         self._reload = reload
         self._lock = threading.Lock()
-        self._programs = {guard.service: _Program() for guard in self._guards if guard.service}
+        self._programs = {
+            guard.service: _Program(guard.folder, changes=int(not self._has_read(guard)))
+            for guard in self._guards
+            if guard.service
+        }
         self._on_change: Callable[[], None] = lambda: None
 
     def subscribe(self, on_change: Callable[[], None]) -> None:
         """Have it called when `reload` is to be: guards of a program have changed."""
         self._on_change = on_change
+        if self._outdated():
+            on_change()
 
     def prepare(self, mac: str) -> bool:
         """Write the guards of a MAC that are missing or differ.
@@ -215,12 +228,33 @@ class NICGuards:
 
     def _reload_one(self, service: str, changes: int) -> None:
         program = self._programs[service]
+        found = _version(program.folder)
         try:
             self._reload(service)
         except GuardError as error:
             program.problem = str(error)
             raise
         program.problem, program.read = "", changes
+        if self._run:
+            with suppress(OSError):  # then the next process has it reloaded once more
+                write_atomically(self._run / f"{READ_BY}{service}", found, 0o600)
+
+    def _has_read(self, guard: Guard) -> bool:
+        """Return True if the process before this one has had the program read the folder."""
+        if self._run is None:
+            return True
+        try:
+            return (self._run / f"{READ_BY}{guard.service}").read_bytes() == _version(guard.folder)
+        except OSError:
+            return False
+
+
+def _version(folder: Path) -> bytes:
+    """Return what changes with each file that is written or removed; empty without a folder."""
+    try:
+        return str(folder.stat().st_mtime_ns).encode()
+    except OSError:
+        return b""
 
 
 def _take(*steps: Callable[[], None]) -> None:
