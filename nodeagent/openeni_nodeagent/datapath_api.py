@@ -251,11 +251,12 @@ class NodeDatapath(Protocol):
         """
         ...
 
-    def add(self, pod: PodInterface, netns: str, *, waits: bool = True) -> PodNetwork:
+    def add(self, pod: PodInterface, netns: str, *, rebuilds: bool = False) -> PodNetwork:
         """Connect the namespace at path `netns`; completes what a crash left half-built.
 
-        With `waits`, what is sent to the pod reaches it afterwards, unless that takes the kernel
-        more than a second. What can wait until the answer has gone is left to `finish_add`.
+        What is sent to the pod reaches it afterwards, unless that takes the kernel more than a
+        second. What can wait until the answer has gone is left to `finish_add`. One that it
+        `rebuilds` has no link that works: what the host has of it goes first, and nothing waits.
 
         Raises NICMissingError, NamespaceGoneError. After an error the kernel is as it was before,
         or has nothing of the pod, unless the error says `left_behind`.

@@ -141,17 +141,17 @@ class KernelDatapath:
     def forget_flows(self, addresses: Collection[str], /) -> None:
         self._conntrack.add(addresses)
 
-    def add(self, pod: PodInterface, netns: str, *, waits: bool = True) -> PodNetwork:
+    def add(self, pod: PodInterface, netns: str, *, rebuilds: bool = False) -> PodNetwork:
         stopwatch = Stopwatch()
         self._conntrack.give(pod.addresses)
         with open_namespace(netns) as namespace:
             with stopwatch.phase("turn"):
                 self._turns.acquire()
             try:
-                node_pod = self._build(pod, namespace, stopwatch)
+                node_pod = self._build(pod, namespace, stopwatch, rebuilds=rebuilds)
             finally:
                 self._turns.release()
-            if waits:
+            if not rebuilds:
                 with stopwatch.phase("pod"), suppress(DatapathError):  # all of it is built
                     wait_until_reachable(node_pod, namespace)
         return _pod_network(node_pod, stopwatch.seconds)
@@ -209,12 +209,16 @@ class KernelDatapath:
         gone = NodeENI(pod.eni, LinkFacts("", 0), self._node, Mark(0, 0))
         return pod_on_node(pod, self._enis.get(pod.eni.mac, gone))
 
-    def _build(self, pod: PodInterface, namespace: int, stopwatch: Stopwatch) -> NodePod:
+    def _build(
+        self, pod: PodInterface, namespace: int, stopwatch: Stopwatch, *, rebuilds: bool
+    ) -> NodePod:
         """Build the pod, or nothing. Raises DatapathError, which says whether something is left."""
         node_pod = self._node_pod(pod)
         with self._names_lock:
             self._disconnected.pop(node_pod.host_link, None)
         try:
+            if rebuilds:  # a refusal of what is still there looks at the whole node
+                remove_host_part(node_pod)
             return self._build_or_repair(node_pod, namespace, stopwatch)
         except (DatapathError, OSError) as error:
             raise self._failure(error, node_pod, namespace) from None
@@ -257,14 +261,12 @@ class KernelDatapath:
 
     def _failure(self, cause: Exception, node_pod: NodePod, namespace: int) -> DatapathError:
         """Remove what `add` has built; return its error, which says whether that succeeded."""
+        left_behind = False
         try:
-            clear(node_pod, namespace)
-        except NamespaceGoneError:
-            left_behind = False  # the host's part is removed first, the pod's went with it
+            with suppress(NamespaceGoneError):  # the host's part goes first, the pod's went with it
+                clear(node_pod, namespace)
         except (DatapathError, OSError):
             left_behind = True
-        else:
-            left_behind = False
         failure = self._nic_missing(node_pod.eni.facts) or cause
         if not isinstance(failure, DatapathError):
             failure = KernelRefusedError(str(failure))
@@ -281,8 +283,7 @@ class KernelDatapath:
 
 def _is_whole(eni: NodeENI, report: NodeReport) -> bool:
     """Return True if the node has what the ENI's pods need, but perhaps a carrier."""
-    error = report.errors.get(eni.facts.name)
-    return error is None or isinstance(error, NoCarrierError)
+    return isinstance(report.errors.get(eni.facts.name), NoCarrierError | None)
 
 
 def _pod_network(pod: NodePod, phases: Mapping[str, float]) -> PodNetwork:

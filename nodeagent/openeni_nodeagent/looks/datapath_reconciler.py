@@ -279,7 +279,7 @@ class DatapathReconciler:
                 with self._locks.locked(pod.container_id):
                     if self._grants.find(*grant.key) == grant:
                         with self._pod_looks.rebuilding(grant.attachment):
-                            self._datapath.add(pod, grant.netns, waits=False)
+                            self._datapath.add(pod, grant.netns, rebuilds=True)
                             self._datapath.finish_add(pod)
                         rebuilt.append(Repair("link", f"pod {name} had no whole datapath"))
             except (DatapathError, CNIError, StoppingError) as error:

@@ -32,11 +32,11 @@ class Kernel(MemoryDatapath):
         self.links: dict[str, str] = {}  # container by address
         self.before_delete: Callable[[], object] = lambda: None
 
-    def add(self, pod: PodInterface, netns: str, *, waits: bool = True) -> PodNetwork:
+    def add(self, pod: PodInterface, netns: str, *, rebuilds: bool = False) -> PodNetwork:
         for address in pod.addresses:
             if self.links.get(address, pod.container_id) != pod.container_id:
                 raise KernelRefusedError(f"EADDRINUSE: {address}")
-        made = super().add(pod, netns, waits=waits)
+        made = super().add(pod, netns, rebuilds=rebuilds)
         self.links |= dict.fromkeys(pod.addresses, pod.container_id)
         self.ports |= {port.host_port: pod.container_id for port in pod.host_ports}
         return made

@@ -139,7 +139,7 @@ class MemoryDatapath:
             errors=errors, differing=dict.fromkeys(self._lost(wanted), "the pod has no route")
         )
 
-    def add(self, pod: PodInterface, netns: str, *, waits: bool = True) -> PodNetwork:  # noqa: ARG002
+    def add(self, pod: PodInterface, netns: str, *, rebuilds: bool = False) -> PodNetwork:  # noqa: ARG002
         self._usable(pod)
         self.before_add(pod)
         if pod.eni.mac not in self.nics:

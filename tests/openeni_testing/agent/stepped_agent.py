@@ -103,9 +103,9 @@ class Kernel(MemoryDatapath):
         self.point()
         return super().reconcile(snapshot, wanted, hold)
 
-    def add(self, pod: PodInterface, netns: str, *, waits: bool = True) -> PodNetwork:
+    def add(self, pod: PodInterface, netns: str, *, rebuilds: bool = False) -> PodNetwork:
         self.point()
-        made = super().add(pod, netns, waits=waits)
+        made = super().add(pod, netns, rebuilds=rebuilds)
         self.point()
         return made
 

@@ -1,16 +1,21 @@
 """ADDs that meet a node which others have changed, before the next look: what becomes of others.
 
-And a look at a node without rules, whose pods send meanwhile.
+And a look at a node without rules, whose pods send meanwhile; and pods that a look has built again.
 """
 
 from contextlib import suppress
+from functools import partial
+from typing import Never
 
 import pytest
 
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
+from openeni_nodeagent.datapath.linux import dumps
+from openeni_nodeagent.datapath.linux.netlink import Netlink
+from openeni_nodeagent.pod_options import Bandwidth, PortMapping, RateLimit, Transport
 from openeni_testing.network import neutron
 from openeni_testing.network.neutron import NeutronNetwork
-from openeni_testing.network.node import Node, Pod
+from openeni_testing.network.node import Node, Pod, eni_facts
 from openeni_testing.network.one_eni import MODES
 from openeni_testing.network.reached_pod import ADDRESSES, SECOND, ReachedPod
 from openeni_testing.network.unserved import (
@@ -121,6 +126,40 @@ def test_a_look_after_an_add_says_that_the_node_has_other_addresses(
     assert bench.pod.namespace.program("ip", "route") == planned
     assert pod.namespace.program("ip", "route") == planned.replace(ADDRESSES[0], SECOND[0])
     assert not node.look().readdressed
+
+
+@pytest.mark.parametrize("datapath", MODES)
+def test_pods_whose_links_are_gone_are_built_again_without_a_look_for_each(
+    network: NeutronNetwork, node: Node, datapath: Datapath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The host still has the rest of them, which the kernel refuses to create again."""
+    eni = eni_facts("eni", 10, datapath)
+    port = node.attach("ens7", eni, ("10.98.0.11", "10.98.0.12"))
+    node.add("plain", eni, "10.98.0.11")
+    ports = (PortMapping(8080, 80, Transport.TCP), PortMapping(8053, 53, Transport.UDP))
+    limit = RateLimit(10**9, 10**7)
+    limits = Bandwidth(limit, limit)
+    node.add("with options", eni, "10.98.0.12", host_ports=ports, bandwidth=limits)
+    if datapath.mode is Mode.VETH:
+        for pod in node.pods:
+            pod.namespace.ip("link del eth0")
+    else:
+        network.unplug(port)
+        network.plug(node.namespace, "ens7", port)
+        node.look()
+    assert node.look(into=True).broken == {pod.facts for pod in node.pods}
+
+    def links(_: Netlink) -> Never:
+        pytest.fail("the whole node is looked at")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dumps, "links", links)
+        for pod in node.pods:
+            node.run(partial(node.datapath.add, rebuilds=True), pod.facts, pod.namespace.path)
+    for pod in node.pods:
+        assert node.run(node.datapath.check, pod.facts, pod.namespace.path) == ()
+    report = node.look(into=True)
+    assert (report.repairs, report.broken, report.differing) == ((), frozenset(), {})
 
 
 @pytest.mark.ipvlan
