@@ -9,12 +9,13 @@ import pytest
 
 from openeni_crds import names
 from openeni_crds.conditions import Type, find, is_true
-from openeni_nodeagent.enis.nic_guards import GuardError
+from openeni_nodeagent.enis.nic_guards import GuardError, NICGuards, known_guards
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.host import AgentHost
 from openeni_testing.waiting import wait_for
 
 pytestmark = pytest.mark.slow
+MAC = node_objects.mac(0)
 
 
 class Bus:
@@ -110,3 +111,42 @@ def test_a_new_eni_is_prepared_only_once_the_programs_have_been_told(
         wait_for(lambda: message() == "networkd cannot be reloaded: no answer", "it is named")
         bus.refuses = False
         wait_for(lambda: is_prepared(host, 0), "it is prepared")
+
+
+def test_what_an_agent_could_not_have_read_the_next_one_has(tmp_path: Path) -> None:
+    """It may end while the system bus hangs: the files are in their places then."""
+    run, networkd, none = tmp_path / "run", tmp_path / "networkd", tmp_path / "none"
+    for folder in (run, networkd):
+        folder.mkdir()
+    tried: list[bool] = []
+    due: list[NICGuards] = []
+
+    def started(*, refuses: bool = False) -> NICGuards:
+        def reload(_: str) -> None:
+            tried.append(refuses)
+            if refuses:
+                raise GuardError("networkd cannot be reloaded")
+
+        only_networkd = [
+            g for g in known_guards(none, networkd, none, none) if g.service == "networkd"
+        ]
+        guards = NICGuards(only_networkd, reload, run)
+        guards.subscribe(lambda: due.append(guards))
+        return guards
+
+    first = started()
+    first.reload()
+    first.prepare(MAC)
+    refused = started(refuses=True)
+    assert due[-1] is refused
+    assert not refused.prepare(MAC)
+    with pytest.raises(GuardError):
+        refused.reload()
+    third = started()
+    assert due[-1] is third
+    third.reload()
+    assert third.prepare(MAC)
+    last = started()
+    assert due[-1] is third
+    assert last.prepare(MAC)
+    assert tried == [False, True, False]

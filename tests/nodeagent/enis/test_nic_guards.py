@@ -197,45 +197,6 @@ def test_a_reload_that_failed_is_tried_again_although_the_files_are_there(tmp_pa
     assert changes == [0, 0]  # no look asks for a reload, whose back-off it would end
 
 
-def test_what_an_agent_could_not_have_read_the_next_one_has(tmp_path: Path) -> None:
-    """It may end while the system bus hangs: the files are in their places then."""
-    run, networkd, none = tmp_path / "run", tmp_path / "networkd", tmp_path / "none"
-    for folder in (run, networkd):
-        folder.mkdir()
-    tried: list[bool] = []
-    due: list[NICGuards] = []
-
-    def started(*, refuses: bool = False) -> NICGuards:
-        def reload(_: str) -> None:
-            tried.append(refuses)
-            if refuses:
-                raise GuardError("networkd cannot be reloaded")
-
-        only_networkd = [
-            g for g in known_guards(none, networkd, none, none) if g.service == "networkd"
-        ]
-        guards = NICGuards(only_networkd, reload, run)
-        guards.subscribe(lambda: due.append(guards))
-        return guards
-
-    first = started()
-    first.reload()
-    first.prepare(MAC)
-    refused = started(refuses=True)
-    assert due[-1] is refused
-    assert not refused.prepare(MAC)
-    with pytest.raises(GuardError):
-        refused.reload()
-    third = started()
-    assert due[-1] is third
-    third.reload()
-    assert third.prepare(MAC)
-    last = started()
-    assert due[-1] is third
-    assert last.prepare(MAC)
-    assert tried == [False, True, False]
-
-
 @pytest.mark.parametrize("folder", NAMES)
 def test_a_guard_that_cannot_be_written_or_removed_is_named(tmp_path: Path, folder: str) -> None:
     host = Host(tmp_path, folder)
