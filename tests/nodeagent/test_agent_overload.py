@@ -19,6 +19,7 @@ from openeni_testing.agent.host import AgentHost, is_synced
 from openeni_testing.waiting import wait_for
 
 pytestmark = pytest.mark.slow
+LONG = 600  # seconds, more than the tests wait: no ADD ends by itself meanwhile
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def assert_all_else_is_answered(host: AgentHost, uid: str, result: object) -> No
 def test_however_adds_wait_all_else_is_answered(
     host: AgentHost, wait: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool_choice, "POD_SECONDS", 60.0)
+    monkeypatch.setattr(pool_choice, "POD_SECONDS", LONG)
     monkeypatch.setattr(server, "FINISH_SECONDS", 0.5)
     host.create_objects(count=1)
     with host.agent():
@@ -60,7 +61,7 @@ def test_however_adds_wait_all_else_is_answered(
         if wait == "address":
             uids = [node_objects.make_pod(host.store, f"p{n}") for n in range(THREADS + 10)]
         adds = [
-            host.runtime(f"x{n}", deadline=60).start("ADD", f"x{n}", uid_of, f"p{n}")
+            host.runtime(f"x{n}", deadline=LONG).start("ADD", f"x{n}", uid_of, f"p{n}")
             for n, uid_of in enumerate(uids)
         ]
         try:
@@ -80,7 +81,7 @@ def test_adds_that_are_killed_before_the_caches_are_read_leave_their_places(
     monkeypatch.setattr(server, "MOST_ADDS", 2)
     host.store.set_outage(outage=True)
     with host.agent():
-        adds = [host.runtime(f"x{n}", deadline=600).start("ADD", f"x{n}", "1") for n in range(3)]
+        adds = [host.runtime(f"x{n}", deadline=LONG).start("ADD", f"x{n}", "1") for n in range(3)]
         wait_for(lambda: refused(adds), "two wait")
         for add in adds:
             add.kill()

@@ -2,10 +2,12 @@
 
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from openeni_kube.store import Watch, WatchEvent
 from openeni_testing.store.memory import MemoryStore
+
+_QUIET_SECONDS: Final = 600  # more than tests wait: an informer lists after a watch that fails
 
 
 class QuietStore(MemoryStore):
@@ -21,6 +23,6 @@ class QuietStore(MemoryStore):
         return Watch(self._nothing(), self.ends.set)
 
     def _nothing(self) -> Iterator[WatchEvent]:
-        assert self.ends.wait(60)
+        assert self.ends.wait(_QUIET_SECONDS)
         self.ends.clear()
         yield from ()
