@@ -8,6 +8,7 @@ import pytest
 
 from openeni_crds import names
 from openeni_crds.enipool import Datapath, IPVlanMode
+from openeni_nodeagent.datapath.linux import modes
 from openeni_testing.network import neutron
 from openeni_testing.network.attacks import (
     addresses_of,
@@ -31,6 +32,7 @@ EXPERIMENTAL = 0x88B5  # IEEE 802, local experimental EtherType 1
 IPVLAN = [mode for mode in MODES if mode.id != "veth"]
 LAYER_3 = [mode for mode in IPVLAN if mode.id != f"ipvlan-{IPVlanMode.L2}"]
 L2 = [mode for mode in MODES if mode.id == f"ipvlan-{IPVlanMode.L2}"]
+WITHOUT_EGRESS_HOOK = [mode for mode in MODES if mode not in L2]  # there L2 is refused
 
 
 @dataclass
@@ -97,6 +99,18 @@ def blocked(request: pytest.FixtureRequest) -> Generator[Bench]:
 
 
 @pytest.fixture
+def blocked_by_the_rest(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Generator[Bench]:
+    """On a kernel without nftables' egress hook (before Linux 5.16): the last chain is missing."""
+    monkeypatch.setattr(modes, "has_egress_hook", lambda: False)
+    made = bench(request.param, allowed=False)
+    assert "hook egress" not in made.node.namespace.program("nft", "list", "ruleset")
+    yield made
+    made.close()
+
+
+@pytest.fixture
 def allowed(request: pytest.FixtureRequest) -> Generator[Bench]:
     made = bench(request.param, allowed=True)
     yield made
@@ -127,6 +141,15 @@ def test_an_l2_pod_does_not_reach_it_through_the_node_either(blocked: Bench) -> 
 @pytest.mark.parametrize("blocked", MODES, indirect=True)
 def test_a_lie_to_the_kernel_about_a_frames_type_is_of_no_use(blocked: Bench) -> None:
     assert blocked.asked(*frames_of(blocked.pod), kind=EXPERIMENTAL) == []
+
+
+@pytest.mark.parametrize("kind", [0, EXPERIMENTAL])
+@pytest.mark.parametrize("blocked_by_the_rest", WITHOUT_EGRESS_HOOK, indirect=True)
+def test_without_an_egress_hook_nothing_leaves_the_eni_either(
+    blocked_by_the_rest: Bench, kind: int
+) -> None:
+    bench = blocked_by_the_rest
+    assert bench.asked(*frames_of(bench.pod), kind=kind) == []
 
 
 @pytest.mark.parametrize("allowed", IPVLAN, indirect=True)

@@ -13,6 +13,7 @@ from functools import partial
 import pytest
 
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
+from openeni_nodeagent.datapath.filters.chains import CUT
 from openeni_nodeagent.pod_options import PortMapping, Transport
 from openeni_testing.network import neutron
 from openeni_testing.network.attacks import (
@@ -191,11 +192,17 @@ def is_refused(address: str, kind: socket.SocketKind) -> bool:
     return False
 
 
+@pytest.mark.parametrize("flushed", [False, True], ids=["", "the chain of senders is flushed"])
 @pytest.mark.parametrize("family", [4, 6])
 @pytest.mark.parametrize("topology", [L2], indirect=True)
-def test_an_l2_pod_does_not_send_as_its_node(topology: Topology, family: int) -> None:
+def test_an_l2_pod_does_not_send_as_its_node(
+    request: pytest.FixtureRequest, topology: Topology, family: int, *, flushed: bool
+) -> None:
     """It puts a frame for the ENI's own MAC on the ENI, and the node would forward it."""
     pod, node = topology.pods["a1"].namespace, topology.node.namespace
+    if flushed:  # by others, for a moment: accept_local and another chain hold
+        request.addfinalizer(topology.node.look)
+        node.nft(f"flush chain inet openeni eni{node.run(socket.if_nametoindex, 'ens10')}{CUT}")
     forged = datagram(NODE[family == 6], BEYOND[family == 6], (NODE_MAC, NODE_MAC))
     attack = sending(pod, "eth0", forged)
     place = topology.network.fabric, Port("eni-a", NODE_MAC).device
