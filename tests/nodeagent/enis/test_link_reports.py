@@ -9,6 +9,7 @@ from openeni_crds.conditions import Reason
 from openeni_crds.eni import ENI
 from openeni_crds.meta import decode
 from openeni_crds.names import ENIS
+from openeni_crds.status.eni import NodeStatus
 from openeni_nodeagent.cluster.facts import eni_facts
 from openeni_nodeagent.datapath_api import ENIFacts, LinkFacts
 from openeni_nodeagent.enis.link_status import ConditionValue
@@ -26,6 +27,14 @@ def facts_of(parts: AgentParts) -> ENIFacts:
     facts = eni_facts(eni)
     assert facts
     return facts
+
+
+def reported(parts: AgentParts) -> NodeStatus:
+    """Publish; return what the ENI's status says of the node then."""
+    parts.eni_publisher().reconcile("pods-0")
+    node = decode(parts.store.get(ENIS, "pods-0"), ENI).status.node
+    assert node
+    return node
 
 
 def with_pod(folder: Path, *, replaced: bool) -> tuple[AgentParts, Grant]:
@@ -61,10 +70,19 @@ def test_the_nic_of_another_port_is_nothing_to_a_pod(tmp_path: Path) -> None:
 
 def test_an_eni_with_a_pod_on_a_former_port_is_not_idle(tmp_path: Path) -> None:
     parts, _ = with_pod(tmp_path, replaced=True)
-    parts.eni_publisher().reconcile("pods-0")
-    node = decode(parts.store.get(ENIS, "pods-0"), ENI).status.node
-    assert node
+    node = reported(parts)
     assert (node.granted, node.idle_since) == (0, "")
+
+
+def test_the_link_that_is_reported_is_the_one_that_the_nic_has_now(tmp_path: Path) -> None:
+    """A NIC that is plugged again has another index, and perhaps another name."""
+    parts, _ = with_pod(tmp_path, replaced=False)
+    before = reported(parts)
+    assert (before.device, before.ifindex) == ("ens100", 100)
+    parts.datapath.plugged[OLD] += 1
+    parts.look()
+    after = reported(parts)
+    assert (after.device, after.ifindex) == ("ens200", 200)
 
 
 @pytest.mark.parametrize("replaced", [False, True])

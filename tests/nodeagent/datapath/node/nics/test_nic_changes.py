@@ -7,7 +7,7 @@ import pytest
 
 from openeni_crds import names
 from openeni_crds.enipool import Datapath, Mode
-from openeni_nodeagent.datapath_api import PodInterface
+from openeni_nodeagent.datapath_api import NICMissingError, PodInterface
 from openeni_testing.network import neutron
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.node import Node
@@ -58,6 +58,7 @@ def test_a_nic_that_is_plugged_again_works_under_its_new_index(bench: ReachedPod
     bench.plug("ens7")
     _, index = bench.configure()
     assert index != before
+    assert "repair" not in bench.add("second", SECOND).pod_network.phases  # it is known anew
     bench.add_again()
     assert bench.check() == ()
     bench.assert_connected()
@@ -124,11 +125,19 @@ def test_an_add_to_a_nic_that_was_plugged_again_needs_no_other_help(bench: Reach
     bench.network.unplug(bench.port)
     bench.plug("ens8")
     second = bench.add("second", SECOND)
+    assert "repair" in second.pod_network.phases
     assert second.namespace.ping(neutron.GATEWAY)
     bench.add_again()
     bench.assert_connected()
     bench.node.look()  # what sets have by the former index goes
     assert bench.check() == ()
+
+
+def test_an_add_to_a_nic_that_a_look_has_missed_is_refused_at_once(bench: ReachedPod) -> None:
+    bench.network.unplug(bench.port)
+    bench.node.look()
+    with pytest.raises(NICMissingError, match=r"eni cannot be used \(yet\)"):
+        bench.add_again()
 
 
 def test_a_nic_that_somebody_has_put_into_a_bridge_comes_out_before_it_gets_slaves(
