@@ -65,6 +65,19 @@ def test_a_refusal_has_its_place_in_a_long_batch_and_the_kernels_words(netns: Na
 
 
 @pytest.mark.root
+def test_every_refusal_of_a_long_batch_is_read(netns: Namespace) -> None:
+    """The kernel drops those for which the socket has no room."""
+    rules = [Rule(4, 600, 10007, source=f"10.98.{n // 250}.{n % 250}/32") for n in range(REQUESTS)]
+
+    def remove() -> list[tuple[int, str]]:
+        with Netlink() as netlink:
+            requests = [encode(Operation(Verb.REMOVE, rule)) for rule in rules]
+            return [(refusal.index, refusal.name) for refusal in netlink.execute(requests)]
+
+    assert netns.run(remove) == [(index, "ENOENT") for index in range(REQUESTS)]
+
+
+@pytest.mark.root
 def test_the_kernels_explanation_is_kept(netns: Namespace) -> None:
     """Of a route in a table of its own to a gateway that cannot be reached there."""
 
