@@ -6,7 +6,7 @@ import pytest
 
 from openeni_crds import names
 from openeni_testing.agent import node_objects
-from openeni_testing.agent.host import AgentHost, is_synced, knows_pod
+from openeni_testing.agent.host import AgentHost, grant_of, is_synced, knows_pod
 from openeni_testing.waiting import wait_for
 
 UID = "9d1f0a7c2b4e4f6a8c0d1e2f3a4b5c6d"  # the hash of the pod's file
@@ -33,8 +33,9 @@ def test_a_static_pod_gets_an_address_and_a_podip_that_its_mirror_pod_owns(
     host: AgentHost,
 ) -> None:
     mirror = node_objects.make_pod(host.store, "dns-n1", ANNOTATIONS)
-    with host.agent():
+    with host.agent() as agent:
         host.add("dns-n1", "c1", UID)
+        assert grant_of(agent, "c1").api_uid == mirror  # so says the grant log, too
         podip = host.ready_podip("dns-n1")
         assert podip.spec.pod_uid == mirror
         assert owners(host) == [mirror]

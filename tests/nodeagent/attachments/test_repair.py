@@ -11,8 +11,9 @@ from openeni_kube.result import Retry
 from openeni_nodeagent.attachments import repair
 from openeni_nodeagent.attachments.detacher import pod_interface
 from openeni_nodeagent.datapath_api import DatapathError, PodNetwork
-from openeni_nodeagent.grants.adoption import CONFIRM_SECONDS
-from openeni_nodeagent.grants.grant import Grant
+from openeni_nodeagent.grants import adoption
+from openeni_nodeagent.grants.adoption import CONFIRM_SECONDS, NodeObservation, RepairAction
+from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_nodeagent.grants.grant_log import EndReason
 from openeni_nodeagent.reports.podip_body import Difference
 from openeni_testing.agent import node_objects
@@ -159,6 +160,30 @@ def test_of_two_podips_with_one_address_none_is_adopted_until_one_has_gone(
     fresh.look()
     assert [g.addresses for g in fresh.grants.all()] == [grant.addresses]
     assert [g.addresses for g in fresh.restarted().grants.all()] == [grant.addresses]
+
+
+def test_a_grant_of_whose_addresses_another_pod_gets_one_meanwhile_is_not_adopted(
+    parts: AgentParts, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The kernel has lost that one, so that nothing reserves it."""
+    node_objects.write_operator_status(parts.store, dual=True)
+    parts.sync()
+    grant = published(parts)
+    lose(parts, grant, "journal")
+    parts.datapath.lose(grant.addresses[1])
+    fresh = parts.restarted()
+    fresh.sync(look=False)
+    other = node_objects.granted(Attachment("2", "c2", "eth0"), grant.addresses[1])
+
+    def plan(observed: NodeObservation) -> tuple[RepairAction, ...]:
+        planned = adoption.plan_repair(observed)
+        fresh.grants.adopt(other)
+        return planned
+
+    monkeypatch.setattr(repair, "plan_repair", plan)
+    fresh.look()
+    assert fresh.grants.all() == (other,)
+    assert f"retried: address {grant.addresses[1]} has another owner" in caplog.text
 
 
 def test_pods_of_an_eni_without_its_nic_are_built_again_once_it_is_there(
