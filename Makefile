@@ -102,7 +102,7 @@ soak-node: prepare-all ## Play 1,000 random sequences on a node in each mode, an
 matrix: prepare-all ## Send the packets of every mode, path, family, proxy and kind of traffic; writes docs/support.md (root)
 	PYTHONPATH=tests $(BIN)/python -m openeni_testing.matrix.command
 
-bench: prepare-all ## Compare CNI ADD and DEL with reference plugins, heal damages (root, 12 minutes); DATAPATHS=veth runs one
+bench: prepare-all ## Compare CNI ADD and DEL with reference plugins, heal damages (root, 14 minutes); DATAPATHS=veth runs one
 	PYTHONPATH=tests $(BIN)/python -m openeni_testing.node_bench.pods.command $(DATAPATHS)
 
 bench-datapath: $(DEV) ## Compare the speed of packets with reference plugins and a host (root, 20 minutes)

@@ -133,6 +133,12 @@ def running(
     network.close()
 
 
+def eni_port(number: int) -> Port:
+    """Return the port of the ENI with this number."""
+    addresses = (f"10.98.{number}.4", *node_objects.addresses(MOST_PODS, number))
+    return Port(eni_name(number), node_objects.mac(number), addresses)
+
+
 def _of_nothing(programs: Path) -> Iterator[NetworkConfigList]:
     for program in (NOTHING, NOTHING_OF_MUSL):
         listed = {"cniVersion": "1.0.0", "name": program, "plugins": [{"type": program}]}
@@ -147,9 +153,7 @@ def _plug(network: NeutronNetwork, space: Namespace, reference: str) -> None:
         "addr add 10.99.0.11/24 dev eth0", "link set eth0 up", "route add default via 10.99.0.1"
     )
     for number in range(FIRST_ENI, FIRST_ENI + ENIS):
-        addresses = (f"10.98.{number}.4", *node_objects.addresses(MOST_PODS, number))
-        port = Port(eni_name(number), node_objects.mac(number), addresses)
-        network.plug(space, f"ens{number}", port)
+        network.plug(space, f"ens{number}", eni_port(number))
     if reference == "ipvlan":
         space.ip("link add reference0 type dummy", "link set reference0 up")
 

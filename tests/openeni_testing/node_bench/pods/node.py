@@ -83,7 +83,7 @@ class Bench:
         residents = self._fill()
         full = self._block(f"{orders.pods} pods")
         usage = self._usage() if orders.kubeconfig else None
-        healing_times = self._heal()
+        healing_times = self._heal(residents)
         self._drain(residents)
         down, between = self._outages()
         return Measured(
@@ -157,17 +157,22 @@ class Bench:
             self.space.ip(f"link add {SENTINEL} type veth peer name eth0 netns {last.thread_id}")
         wait_for(lambda: SENTINEL not in self.space.links(), "the namespaces are gone")
 
-    def _heal(self) -> dict[str, list[float]]:
+    def _heal(self, pods: Sequence[Sandbox]) -> dict[str, list[float]]:
         self._wait_for_the_end_of_namespaces()
         self._settle()
         time.sleep(healing.FIRST_REST_SECONDS)
         found: dict[str, list[float]] = {}
-        damages = healing.damages(self.space, f"ens{FIRST_ENI}")
-        for name, damage in damages.items():
+        damaged = healing.DamagedNode(
+            self.space,
+            self.node.network,
+            bench_node.eni_port(FIRST_ENI),
+            f"ens{FIRST_ENI}",
+            [pod.attachment.netns for pod in pods],
+        )
+        datapath = msgspec.convert(self.orders.datapath, Datapath)
+        for name, damage in damaged.damages(datapath).items():
             self._log(f"healing: {name}")
-            found[name] = [
-                healing.seconds_to_heal(self.space, damage) for _ in range(self.orders.damages)
-            ]
+            found[name] = [damaged.seconds_to_heal(damage) for _ in range(self.orders.damages)]
         return found
 
     def _usage(self) -> Usage:
