@@ -65,7 +65,8 @@ LIMITS: Final = (
     Limit(
         Verdict.REFUSED,
         "A pod's address is a fixed IP of the node's port: the metadata service would give the pod "
-        "the node's user data. `metadataService: Allow` of the pool opens it.",
+        "the node's user data. `metadataService: Allow` of the pool opens it, in `Veth` over "
+        "IPv4 alone: a node forwards no packet to a link-local address.",
         paths=_METADATA,
     ),
     Limit(
@@ -112,10 +113,9 @@ class WorldKey:
         for column in COLUMNS:
             if column.stack == self.stack:
                 for path in PATHS:
-                    if column.family in path.families:
-                        for traffic in path.traffic:
-                            if self.proxy is not Proxy.IPVS or traffic in _WITH_IPVS:
-                                yield Cell(self.mode.word, column, self.proxy, path, traffic)
+                    for traffic in path.traffic:
+                        if self.proxy is not Proxy.IPVS or traffic in _WITH_IPVS:
+                            yield Cell(self.mode.word, column, self.proxy, path, traffic)
 
 
 # ipvs is not supported: its part of the table is to show why, and what is not a service's works.

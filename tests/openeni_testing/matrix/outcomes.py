@@ -21,7 +21,7 @@ LETTERS: Final[Mapping[Outcome, str]] = {
     NOTHING: "-",
 }
 _OUTCOMES: Final = {letter: outcome for outcome, letter in LETTERS.items()}
-_ABSENT: Final = "."  # the path does not exist in this family
+_ABSENT: Final = "."  # ipvs has no worlds of one family alone
 _UNKNOWN: Final = "?"
 _WIDTH: Final = 64
 _GAP: Final = "  "

@@ -52,7 +52,7 @@ def page(outcomes: Outcomes) -> str:
         *_markdown(["", *(_title(mode.word) for mode in MODES)], _seen(groups)),
         "",
         _CELLS,
-        f"{legend}; `.` no such path.\n",
+        f"{legend}; `.` is not sent.\n",
         _BLOCK,
         table(outcomes).rstrip("\n"),
         "```",

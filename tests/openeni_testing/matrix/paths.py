@@ -56,14 +56,14 @@ class HostPort:
 
 @dataclass(frozen=True, slots=True)
 class LocalDNS:
-    """An address on the node like that of a node-local DNS; IPv4."""
+    """An address on the node like that of a node-local DNS."""
 
     server: str = "node"
 
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """The metadata service, 169.254.169.254."""
+    """The metadata service, 169.254.169.254 or fe80::a9fe:a9fe."""
 
     server: str = "fabric"
 
@@ -80,7 +80,6 @@ class Path:
     target: Target
     traffic: tuple[Traffic, ...]
     keeps_client: bool = False  # the server must see the client's own address
-    families: tuple[int, ...] = (4, 6)
 
     @property
     def server(self) -> str:
@@ -178,12 +177,6 @@ PATHS: Final = (
     Path("pod to hostPort, itself", "a1", HostPort("a1"), _TRANSLATED),
     Path("pod to hostPort, other ENI", "b1", HostPort("a1"), _TRANSLATED),
     Path("pod to hostPort, other node", "c1", HostPort("a1"), _TRANSLATED),
-    Path("pod to node-local DNS", "a1", LocalDNS(), _DIRECT, keeps_client=True, families=(4,)),
-    Path(
-        "pod to metadata service",
-        "a1",
-        Metadata(),
-        (*_TRANSPORTS, Traffic.ECHO),
-        families=(4,),
-    ),
+    Path("pod to node-local DNS", "a1", LocalDNS(), _DIRECT, keeps_client=True),
+    Path("pod to metadata service", "a1", Metadata(), (*_TRANSPORTS, Traffic.ECHO)),
 )

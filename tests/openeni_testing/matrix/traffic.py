@@ -166,9 +166,8 @@ def _echo(flow: Flow) -> Reply | None:
     protocol, request = _ECHO[flow.family]
     with socket.socket(_socket_family(flow), socket.SOCK_DGRAM, protocol) as client:
         for sequence, _ in enumerate(_tries(client, flow.patience)):
-            client.sendto(
-                struct.pack("!BBHHH", request, 0, 0, 0, sequence) + b"openeni", (flow.address, 0)
-            )
+            packet = struct.pack("!BBHHH", request, 0, 0, 0, sequence) + b"openeni"
+            client.sendto(packet, _socket_address(flow, 0))
             try:
                 answer = client.recv(256)
             except TimeoutError:
@@ -196,7 +195,7 @@ def _connected(flow: Flow, kind: socket.SocketKind, port: int) -> Generator[sock
         client.settimeout(flow.patience)
         if not flow.expected:  # else only errors that nothing can mend end a wait for datagrams
             client.setsockopt(*_ERRORS[flow.family], 1)
-        client.connect((flow.address, flow.port(port)))
+        client.connect(_socket_address(flow, flow.port(port)))
         yield client
 
 
@@ -220,6 +219,14 @@ def _forget_path_mtus(flow: Flow) -> None:
 
 def _socket_family(flow: Flow) -> socket.AddressFamily:
     return socket.AF_INET6 if flow.family == 6 else socket.AF_INET
+
+
+def _socket_address(flow: Flow, port: int) -> tuple[object, ...]:
+    """Return the address with the number of its link, if it names one: a socket takes no name."""
+    (found,) = socket.getaddrinfo(
+        flow.address, port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
+    )
+    return found[4]
 
 
 def _reply(answer: bytes) -> Reply:

@@ -34,7 +34,7 @@ from openeni_testing.matrix.services import Backend
 from openeni_testing.network import neutron
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import NeutronNetwork, Port
-from openeni_testing.network.node import LOCAL_DNS, MTU, Node
+from openeni_testing.network.node import LOCAL_DNS, LOCAL_DNS_6, MTU, Node
 from openeni_testing.waiting import wait_for
 
 NARROW_MTU: Final = 1300
@@ -126,9 +126,9 @@ class World:
             case Address():
                 return self.address_of(target.server, family)
             case LocalDNS():
-                return LOCAL_DNS
+                return (LOCAL_DNS, LOCAL_DNS_6)[family == 6]
             case Metadata():
-                return neutron.METADATA
+                return (neutron.METADATA, f"{neutron.METADATA_6}%eth0")[family == 6]
             case HostPort() | NodePort():
                 return self.address_of("node", family)
             case _:

@@ -30,6 +30,7 @@ _SECONDS: Final = 5.0  # a lost packet's; a real machine may be slow
 _ECHO_SECONDS: Final = 0.5
 _PROGRAM_SECONDS: Final = 60
 _LONGEST: Final = 1 << 16
+_LINK_LOCAL: Final = b"\xfe\x80"
 _PACKET_INFO: Final = socket.CMSG_SPACE(20)  # struct in6_pktinfo
 
 
@@ -223,7 +224,8 @@ def _answer(server: socket.socket, name: str) -> None:
         try:
             data, [(level, kind, asked)], _, peer = server.recvmsg(_LONGEST, _PACKET_INFO)
             answer = f"{name} {peer[0].removeprefix('::ffff:')}".encode()
-            source = asked[:16] + bytes(4)  # struct in6_pktinfo, by any interface
+            # struct in6_pktinfo: by any interface, but a link-local address is that of one
+            source = asked if asked.startswith(_LINK_LOCAL) else asked[:16] + bytes(4)
             server.sendmsg([answer.ljust(len(data))], [(level, kind, source)], 0, peer)
         except (OSError, ValueError):  # a socket that was shut down has no packet's information
             return

@@ -26,6 +26,8 @@ OUTSIDE_6: Final = "fd02::2"
 # With a MAC of its own: else it takes its ports' lowest, which changes under the neighbours.
 _BRIDGE: Final = "type bridge forward_delay 0 mcast_snooping 0"
 METADATA: Final = "169.254.169.254"
+METADATA_6: Final = "fe80::a9fe:a9fe"
+_ROUTER_LINK_LOCAL: Final = "fe80::f816:3eff:fe00:1"  # of ROUTER_MAC
 # Of security groups that let everything pass. ML2/OVN drops `ct.inv`, the Open vSwitch firewall
 # `+inv`.
 _INVALID: Final = """
@@ -68,6 +70,10 @@ class NeutronNetwork:
             f"addr add {GATEWAY}/24 dev br-pods",
             f"addr add {GATEWAY_6}/64 dev br-pods nodad",
             f"addr add {METADATA}/32 dev br-pods",
+            # Its own comes first: it asks for neighbours by the first one, and no pod may answer
+            # the metadata service.
+            f"addr add {_ROUTER_LINK_LOCAL}/64 dev br-pods nodad",
+            f"addr add {METADATA_6}/128 dev br-pods nodad",
             "link set br-pods up",
             f"link add br-nodes address fa:16:3e:00:00:02 {_BRIDGE}",
             f"addr add {NODES_GATEWAY}/24 dev br-nodes",
@@ -86,7 +92,7 @@ class NeutronNetwork:
             "route add default via fd02::1",
         )
         self.fabric.nft(antispoof.table())
-        self.fabric.listen(80)  # the gateway; also what 169.254.169.254 would be
+        self.fabric.listen(80)  # the gateway; also what the metadata service would be
         self.outside.listen(80)
 
     def plug(self, machine: Namespace, device: str, port: Port, bridge: str = "br-pods") -> None:

@@ -36,6 +36,7 @@ from openeni_testing.network.neutron import NeutronNetwork, Port
 SERVICES: Final = "10.96.0.0/16"
 SERVICES_6: Final = "fd96::/112"
 LOCAL_DNS: Final = "169.254.20.10"
+LOCAL_DNS_6: Final = "fd00::10"
 MTU: Final = 1450
 PLANNED_NODE: Final = NodeFacts(("10.99.0.11", "fd99::11"), (SERVICES, SERVICES_6), (LOCAL_DNS,))
 DATAPATHS: Final = (
@@ -87,13 +88,15 @@ class Node:
             *([f"addr add {self.address_6}/64 dev eth0 nodad"] if self.address_6 else []),
             "link add nodelocaldns type veth peer name unused",
             f"addr add {LOCAL_DNS}/32 dev nodelocaldns",
+            *([f"addr add {LOCAL_DNS_6}/128 dev nodelocaldns nodad"] if self.address_6 else []),
             "link set nodelocaldns up",
             "link set eth0 up",
             f"route add default via {gateway}",
             *([f"route add default via {gateway_6}"] if self.address_6 else []),
         )
         self.namespace.listen(10250)
-        self.namespace.listen(53, LOCAL_DNS)
+        for address in self.local_dns:
+            self.namespace.listen(53, address)
         self.look()
 
     @property
@@ -101,8 +104,12 @@ class Node:
         return (self.address, self.address_6) if self.address_6 else (self.address,)
 
     @property
+    def local_dns(self) -> tuple[str, ...]:
+        return (LOCAL_DNS, LOCAL_DNS_6) if self.address_6 else (LOCAL_DNS,)
+
+    @property
     def facts(self) -> NodeFacts:
-        return NodeFacts(self.addresses, self.service_cidrs, (LOCAL_DNS,))
+        return NodeFacts(self.addresses, self.service_cidrs, self.local_dns)
 
     def run(self, work: Callable[..., object], *arguments: object) -> object:
         return self.namespace.run(work, *arguments)

@@ -1,16 +1,18 @@
 """A sample of the support table, with real packets; `make matrix` sends those of every cell."""
 
+from pathlib import Path
 from typing import Final
 
 import pytest
 
-from openeni_testing.matrix.axes import DUAL, Proxy, Traffic
+from openeni_testing.matrix.axes import DUAL, MODES, Proxy, Traffic
 from openeni_testing.matrix.cells import WorldKey
 from openeni_testing.matrix.command import PAGE
 from openeni_testing.matrix.page import committed
-from openeni_testing.matrix.paths import NodePort
+from openeni_testing.matrix.paths import Metadata, NodePort
 from openeni_testing.matrix.run import differences, run
 from openeni_testing.matrix.sample import OF_IPVLAN, OF_VETH, chosen
+from openeni_testing.matrix.traffic import Flow, send
 from openeni_testing.matrix.world import World
 
 pytestmark = pytest.mark.root
@@ -45,6 +47,22 @@ def test_packets_arrive_where_nodes_and_pods_have_one_subnet(key: WorldKey) -> N
     """The node may be seen by another of its addresses than the table says."""
     outcomes = run(key, chosen(key), one_subnet=True)
     assert list(differences(outcomes, outcomes)) == []
+
+
+def test_the_metadata_service_that_no_pod_reaches_answers_a_vm_of_their_subnet(
+    tmp_path: Path,
+) -> None:
+    """In both families: else its cells would say nothing."""
+    world = World(MODES[0], DUAL, Proxy.NONE, tmp_path)
+    try:
+        for family in DUAL.families:
+            flow = Flow(world.destination(Metadata(), family), family, int, expected=True)
+            for traffic in (Traffic.TCP, Traffic.UDP):
+                reply = world.machines["remote"].run(send, traffic, flow)
+                assert reply is not None, (family, traffic)
+                assert reply.server == "fabric"
+    finally:
+        world.close()
 
 
 def test_a_strict_rp_filter_on_the_nodes_nic_stops_no_client_of_a_node_port() -> None:
