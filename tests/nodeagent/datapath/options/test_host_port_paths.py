@@ -13,7 +13,7 @@ from openeni_crds.enipool import Datapath, IPVlanMode
 from openeni_nodeagent.pod_options import PortMapping, Transport
 from openeni_testing.network import neutron
 from openeni_testing.network.attacks import datagram, received, sending
-from openeni_testing.network.node import LOCAL_DNS
+from openeni_testing.network.node import LOCAL_DNS, LOCAL_DNS_6
 from openeni_testing.network.one_eni import MODES
 from openeni_testing.network.sctp import associate
 from openeni_testing.network.topology import REMOTE, Topology
@@ -23,6 +23,7 @@ WEB, DNS, TELEPHONY, SHARED, OTHERS = 8080, 8053, 8132, 54323, 6443
 NODE = ("10.99.0.11", "fd99::11")
 ENI = ("10.98.0.10", "fd98::10")
 LOOPBACK: Final = ("127.0.0.1", "::1")
+NODE_LOCAL_DNS: Final = (LOCAL_DNS, LOCAL_DNS_6)
 OUTSIDE: Final = (neutron.OUTSIDE, neutron.OUTSIDE_6)
 TCP, UDP, SCTP = Transport.TCP, Transport.UDP, Transport.SCTP
 PORTS: Final = {
@@ -108,9 +109,6 @@ def to_three_pods_with_one_port(topology: Topology, family: int) -> None:
 
 
 def over_sctp(topology: Topology, family: int) -> None:
-    """Only with veth: the kernel of the ipvlan tests translates no ports of SCTP."""
-    if topology.datapath.ipvlan_mode:
-        return
     pod = topology.pods["a1"].namespace
     begun = associate(topology.network.outside, pod, of(NODE, family), TELEPHONY)
     assert begun
@@ -125,10 +123,10 @@ def not_at_the_primary_address_of_an_eni(topology: Topology, family: int) -> Non
     assert topology.remote.ask(of(ENI, family), WEB) is None
 
 
-def not_at_the_address_of_a_node_local_dns(topology: Topology, _: int) -> None:
+def not_at_the_address_of_a_node_local_dns(topology: Topology, family: int) -> None:
     """A pod with port 53 would answer all names for the node and its pods."""
     for client in (topology.node.namespace, *(topology.pods[p].namespace for p in ("a2", "b1"))):
-        assert name(client.ask(LOCAL_DNS, 53)) == "node"
+        assert name(client.ask(of(NODE_LOCAL_DNS, family), 53)) == "node"
 
 
 def not_at_an_address_that_is_not_the_nodes(topology: Topology, family: int) -> None:
