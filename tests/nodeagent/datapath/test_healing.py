@@ -5,6 +5,7 @@ The cases run for veth on any kernel, and for ipvlan (marked) on one that has it
 
 import random
 from collections.abc import Callable, Generator
+from functools import partial
 
 import pytest
 
@@ -84,7 +85,8 @@ class Bench:
             assert (report.errors, report.broken - report.differing.keys()) == ({}, frozenset())
             for pod in self.pods:
                 if pod.facts in report.broken:
-                    self.node.run(self.node.datapath.add, pod.facts, pod.namespace.path)
+                    rebuild = partial(self.node.datapath.add, rebuilds=True)
+                    self.node.run(rebuild, pod.facts, pod.namespace.path)
         report = self.node.look(into=True)
         assert (report.repairs, report.broken, report.differing) == ((), frozenset(), {})
 
