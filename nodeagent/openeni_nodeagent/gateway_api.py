@@ -14,6 +14,16 @@ class Answer(Enum):
     NONE = auto()  # it is asked, and has not answered
 
 
+class Listener(Protocol):
+    """Hears what a network asks the node."""
+
+    def finish(self) -> bool:
+        """Close, and return whether the gateway has asked for the address. Raises DatapathError."""
+        ...
+
+    def close(self) -> None: ...
+
+
 class GatewayProbe(Protocol):
     """Asks gateways. Nothing waits for an answer; both methods may raise DatapathError."""
 
@@ -21,10 +31,9 @@ class GatewayProbe(Protocol):
         """Return what is known of a gateway on a link; it is asked again unless that is fresh."""
         ...
 
-    def is_asked_for(self, link: LinkFacts, mac: str, gateway: str, spare: str, /) -> bool | None:
-        """Return whether the network has asked the node for an address that no pod has.
+    def listen(self, link: LinkFacts, mac: str, gateway: str, spare: str, /) -> Listener:
+        """Have the gateway answer an address that no pod has, and listen for what comes of it.
 
-        The first call for the ENI with this MAC has the gateway answer that address, and returns
-        None; the next one says what has come of it since. Both are IPv4.
+        Both are IPv4; `mac` is the link's.
         """
         ...

@@ -10,8 +10,9 @@ network answers, and then the request does not reach the node.
 """
 
 import time
-from collections.abc import Iterable, Mapping
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, TypeAlias
 
 from openeni_crds.conditions import Reason
 from openeni_crds.eni import ENI
@@ -23,16 +24,22 @@ from openeni_nodeagent.cluster.facts import eni_facts
 from openeni_nodeagent.datapath_api import DatapathError, ENIFacts, LinkFacts
 from openeni_nodeagent.enis.eni_reconciler import ENIReconciler
 from openeni_nodeagent.enis.link_status import ConditionValue
-from openeni_nodeagent.gateway_api import Answer, GatewayProbe
+from openeni_nodeagent.gateway_api import Answer, GatewayProbe, Listener
 from openeni_nodeagent.grants.grants import Grants
 
 ASK_PERIOD_SECONDS: Final = 30.0
 ANSWER_SECONDS: Final = 2.0  # until the kernel is looked at again for an answer
 SILENT_SECONDS: Final = 5.0  # the kernel asks three times, a second apart (neigh/*/mcast_solicit)
-# A gateway that knows the address of a former pod asks that one's NIC alone, five seconds later
-# (neigh/*/delay_first_probe_time).
-LISTEN_SECONDS: Final = 8.0
+LISTEN_SECONDS: Final = 4.0  # as long as a gateway asks
 _REACHABLE: Final = ConditionValue(ok=True, reason=Reason.REACHABLE)
+_Question: TypeAlias = tuple[LinkFacts, str, str, str]  # what `GatewayProbe.listen` is given
+
+
+@dataclass(frozen=True)
+class _Listening:
+    question: _Question
+    begun: float
+    listener: Listener
 
 
 class GatewayReconciler:
@@ -46,37 +53,42 @@ class GatewayReconciler:
         self._links = links
         self._probe = probe
         self._unanswered: dict[str, dict[str, float]] = {}  # ENI -> gateway -> since when
+        self._listening: dict[str, _Listening] = {}  # by ENI
 
     def reconcile(self, name: str) -> Result:
         """Ask the gateways of one ENI whose link is ready, and report what they have answered."""
         eni, status = self._enis.get(name), self._links.status_of(name)
         facts = eni_facts(eni) if eni else None
-        if facts is None or not status.link.ok or status.mac_address != facts.mac:
+        if eni is None or facts is None or not status.link.ok or status.mac_address != facts.mac:
             self._unanswered.pop(name, None)
-            return Done()  # it is asked for again once the link is ready
+            self._end_listening(name)
+            # The first look may find the link before the cache has the ENI.
+            return RequeueAfter(ANSWER_SECONDS) if status.link.ok else Done()
         try:
-            return self._ask(facts, LinkFacts(status.device, status.ifindex))
+            return self._ask(eni, facts, LinkFacts(status.device, status.ifindex))
         except DatapathError as error:
             return Retry(f"the gateways of ENI {name} cannot be asked: {error}")
 
-    def _ask(self, facts: ENIFacts, link: LinkFacts) -> Result:
+    def _ask(self, eni: ENI, facts: ENIFacts, link: LinkFacts) -> Result:
         gateways = {s.gateway: s.cidr for s in facts.subnets if s.gateway}
         answers = {gateway: self._probe.ask(link, gateway) for gateway in gateways}
         value = _REACHABLE if gateways else None
-        if silent := self._silent(facts.name, answers):
+        if silent := self._silent(eni.name, answers):
             cidrs = ", ".join(gateways[gateway] for gateway in silent)
             message = f"no answer from {', '.join(silent)}: pods reach nothing beyond {cidrs}"
             value = ConditionValue(ok=False, reason=Reason.GATEWAY_UNREACHABLE, message=message)
         elif any(answer is not Answer.FRESH for answer in answers.values()):
             return RequeueAfter(ANSWER_SECONDS)
-        elif spare := self._spare(facts, gateways):
-            asked = self._probe.is_asked_for(link, facts.mac, *spare)
-            if asked is None:
-                return RequeueAfter(LISTEN_SECONDS)
-            if asked:
-                message = f"{spare[0]} has asked the node for {spare[1]}, and mode L3 has no answer"
+        elif question := self._question(eni, facts, link):
+            if (left := self._listen(eni.name, question)) > 0:
+                return RequeueAfter(left)
+            if self._listening.pop(eni.name).listener.finish():
+                _, _, gateway, spare = question
+                message = f"{gateway} asks the node for {spare}, and nobody answers for pods of L3"
                 value = ConditionValue(ok=False, reason=Reason.ARP_UNANSWERED, message=message)
-        self._links.report_gateways(facts.name, facts.mac, value)
+        else:
+            self._end_listening(eni.name)
+        self._links.report_gateways(eni.name, facts.mac, value)
         return RequeueAfter(ASK_PERIOD_SECONDS)
 
     def _silent(self, name: str, answers: Mapping[str, Answer]) -> list[str]:
@@ -89,14 +101,31 @@ class GatewayReconciler:
         self._unanswered[name] = since
         return [gateway for gateway, begun in since.items() if now - begun >= SILENT_SECONDS]
 
-    def _spare(self, facts: ENIFacts, gateways: Iterable[str]) -> tuple[str, str] | None:
-        """Return the gateway and the address to find out with whether the network answers ARP."""
-        eni = self._enis.get(facts.name)
-        if eni is None or facts.datapath.ipvlan_mode is not IPVlanMode.L3:
+    def _question(self, eni: ENI, facts: ENIFacts, link: LinkFacts) -> _Question | None:
+        """Return what to ask to find out whether the network answers ARP; None without an address.
+
+        One that the node gives up may be another port's already.
+        """
+        port, node = eni.status.port, eni.status.node
+        if facts.datapath.ipvlan_mode is not IPVlanMode.L3 or eni.metadata.deleting or not port:
             return None
-        port = eni.status.port
-        used = {address for grant in self._grants.of_eni(facts.name) for address in grant.addresses}
-        spare = [a for a in (port.addresses if port else ()) if family_of(a) == IPV4]
-        spare = [address for address in spare if address not in used]
-        gateway = next((g for g in gateways if family_of(g) == IPV4), None)
-        return (gateway, spare[-1]) if gateway and spare else None
+        used = {address for grant in self._grants.of_eni(eni.name) for address in grant.addresses}
+        used |= {*eni.spec.retiring, *port.releasing}
+        used |= {answer.address for answer in node.retired} if node else set()
+        spare = [a for a in port.addresses if family_of(a) == IPV4 and a not in used]
+        gateway = next((s.gateway for s in facts.subnets if family_of(s.cidr) == IPV4), "")
+        return (link, facts.mac, gateway, spare[-1]) if gateway and spare else None
+
+    def _listen(self, name: str, question: _Question) -> float:
+        """Ask, unless it is asked already; return the seconds until all that follows was heard."""
+        now = time.monotonic()
+        known = self._listening.get(name)
+        if known is None or known.question != question:
+            self._end_listening(name)
+            listener = self._probe.listen(*question)
+            known = self._listening[name] = _Listening(question, now, listener)
+        return known.begun + LISTEN_SECONDS - now
+
+    def _end_listening(self, name: str) -> None:
+        if known := self._listening.pop(name, None):
+            known.listener.close()

@@ -7,6 +7,7 @@ show yet is not repeated.
 import threading
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Final
 
 from openeni_crds.conditions import Condition
@@ -26,6 +27,7 @@ from openeni_nodeagent.reports.eni_status import (
     is_shown,
     node_status,
     status_body,
+    without_new,
 )
 
 WRITE_PERIOD_SECONDS: Final = 1.0
@@ -102,6 +104,11 @@ class ENIPublisher:
         except (NotFoundError, ConflictError):
             return None  # gone, or replaced by one of that name: the watch will show it
         except StoreError as error:
+            if (
+                error.status == HTTPStatus.FORBIDDEN
+                and (known := without_new(conditions)) != conditions
+            ):
+                return self._write(eni, node, known)
             return Retry(f"status of ENI {eni.name} not written: {error}")
         self._written[eni.name] = time.monotonic(), node, conditions
         return None

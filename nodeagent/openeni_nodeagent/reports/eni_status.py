@@ -4,15 +4,23 @@ The body names exactly the fields and conditions that the agent owns. Its only t
 condition's last transition, so that an unchanged state gives an equal body, which is not written.
 """
 
+from operator import attrgetter
+from typing import Final
+
 from msgspec.structs import replace
 
 from openeni_crds import names
 from openeni_crds.conditions import Condition, Type, condition, merge
 from openeni_crds.eni import ENI
 from openeni_crds.meta import Json, encode
+from openeni_crds.owners import AGENT_ENI, CONDITIONS
 from openeni_crds.status.eni import NodeStatus, RetireAnswer
 from openeni_nodeagent.enis.link_status import ConditionValue, LinkStatus
 from openeni_nodeagent.grants.eni_view import GrantCounts, RetireAnswers
+
+_OWN: Final = frozenset(t for t, entry in CONDITIONS.items() if AGENT_ENI in entry.owners)
+_NEW: Final = frozenset({Type.GATEWAY_REACHABLE})
+_type: Final = attrgetter("type")
 
 
 def node_status(
@@ -59,10 +67,18 @@ def status_body(eni: ENI, node: NodeStatus, conditions: tuple[Condition, ...]) -
     }
 
 
+def without_new(conditions: tuple[Condition, ...]) -> tuple[Condition, ...]:
+    """Return those conditions that admission policies of the release before let agents write.
+
+    After `helm rollback` these are there before the agents are.
+    """
+    return tuple(c for c in conditions if c.type not in _NEW)
+
+
 def is_shown(eni: ENI, node: NodeStatus, conditions: tuple[Condition, ...]) -> bool:
     """Return True if the ENI already shows exactly this."""
-    shown = {c.type: c for c in eni.status.conditions}
-    return eni.status.node == node and all(shown.get(c.type) == c for c in conditions)
+    shown = tuple(c for c in eni.status.conditions if c.type in _OWN)
+    return eni.status.node == node and sorted(shown, key=_type) == sorted(conditions, key=_type)
 
 
 def _condition(type_: Type, value: ConditionValue, generation: int) -> Condition:

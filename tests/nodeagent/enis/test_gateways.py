@@ -1,18 +1,25 @@
 """An ENI's gateways are asked, and a condition says what they have answered."""
 
+# pyright: reportPrivateUsage=false
+
 from collections.abc import Generator
 from pathlib import Path
-from socket import if_nametoindex
+from select import select
+from socket import AF_PACKET, SOCK_RAW, if_nametoindex, inet_aton, socket
+from typing import Any
 
 import pytest
 
 from openeni_crds import names
-from openeni_crds.conditions import Condition, Reason, Type, find
+from openeni_crds.conditions import Condition, Reason, Type, find, is_true
 from openeni_crds.eni import ENI
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
-from openeni_crds.meta import decode
+from openeni_crds.meta import Json, decode
+from openeni_crds.names import Kind
 from openeni_kube.result import Done, RequeueAfter
+from openeni_kube.store import StoreError
 from openeni_nodeagent.addresses import link_local
+from openeni_nodeagent.datapath.gateways.arp_listener import ARPListener
 from openeni_nodeagent.datapath.gateways.kernel_gateways import KernelGateways
 from openeni_nodeagent.datapath_api import LinkFacts
 from openeni_nodeagent.enis import gateways
@@ -129,29 +136,87 @@ def test_an_eni_whose_link_is_not_ready_says_nothing_of_gateways(fake: Node) -> 
     assert node.told() is None
 
 
-@pytest.mark.parametrize(("asks", "reason"), [(True, "ARPUnanswered"), (False, "Reachable")])
-def test_l3_needs_a_network_that_answers_for_its_pods(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str, *, asks: bool
+def test_an_agent_that_finds_a_link_before_its_eni_asks_once_it_has_it(fake: Node) -> None:
+    """At its start the first look needs no API server; the link does not change any more."""
+    (eni,) = fake.parts.caches.enis.all()
+    body = fake.parts.store.get(names.ENIS, NAME)
+    fake.parts.caches.enis.remove({"metadata": {"name": NAME, "uid": eni.metadata.uid}})
+    assert (fake.turn(), fake.gateways.asked) == (ANSWER_SECONDS, [])
+    fake.parts.caches.enis.put(body)
+    assert (fake.turn(), fake.gateways.asked) == (ASK_PERIOD_SECONDS, [GATEWAY])
+
+
+def test_policies_of_the_release_before_refuse_the_condition_alone(
+    fake: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    node = Node(tmp_path, monkeypatch, L3)
-    node.gateways.asks_for |= {SPARE} if asks else set()
-    assert [node.turn(), node.reason(), node.turn(), node.reason()] == [
+    """After `helm rollback` they are there at once, and the agents are replaced one by one."""
+    fake.turn()
+    apply = fake.parts.store.apply
+
+    def guarded(kind: Kind, body: Json, **how: Any) -> Json:
+        if any(c["type"] == Type.GATEWAY_REACHABLE for c in body["status"]["conditions"]):
+            raise StoreError(403, "status.conditions: an agent writes others")
+        return apply(kind, body, **how)
+
+    monkeypatch.setattr(fake.parts.store, "apply", guarded)
+    assert not fake.told()
+    eni = decode(fake.parts.store.get(names.ENIS, NAME), ENI)
+    assert is_true(eni.status.conditions, Type.LINK_READY)
+
+
+@pytest.fixture
+def l3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Node:
+    return Node(tmp_path, monkeypatch, L3)
+
+
+@pytest.mark.parametrize(("asks", "reason"), [(True, "ARPUnanswered"), (False, "Reachable")])
+def test_l3_needs_a_network_that_answers_for_its_pods(l3: Node, reason: str, *, asks: bool) -> None:
+    l3.gateways.asks_for |= {SPARE} if asks else set()
+    assert [l3.turn(), l3.reason(), l3.turn(), l3.reason()] == [
         LISTEN_SECONDS,
         "",
         ASK_PERIOD_SECONDS,
         reason,
     ]
+    assert l3.gateways.listening == []
 
 
-def test_where_every_address_has_a_pod_l3_is_not_judged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_whatever_wakes_it_meanwhile_it_listens_to_the_end(l3: Node) -> None:
+    """A new ENI of the node has all others asked at once."""
+    assert l3.turn() == LISTEN_SECONDS
+    l3.clock.now -= LISTEN_SECONDS - 1
+    assert l3.turn() == LISTEN_SECONDS - 1
+    assert l3.told() is None
+    assert (l3.turn(), l3.reason()) == (ASK_PERIOD_SECONDS, Reason.REACHABLE)
+
+
+def test_what_is_heard_ends_with_what_was_asked(l3: Node) -> None:
+    """The link or the ENI may be another one next time, and the socket would stay open."""
+    l3.turn()
+    l3.parts.datapath.nics.clear()
+    l3.parts.look()
+    assert l3.reconciler.reconcile(NAME) == Done()
+    assert l3.gateways.listening == []
+
+
+def test_where_every_address_has_a_pod_l3_is_not_judged(l3: Node) -> None:
     """ipvlan hands ARP requests for a pod's address to the pod."""
-    node = Node(tmp_path, monkeypatch, L3)
-    node.gateways.asks_for |= set(node_objects.addresses(3))
+    l3.gateways.asks_for |= set(node_objects.addresses(3))
+    l3.turn()
     for number in range(3):
-        node.parts.grant(f"web-{number}", f"c{number}")
-    assert (node.turn(), node.reason()) == (ASK_PERIOD_SECONDS, Reason.REACHABLE)
+        l3.parts.grant(f"web-{number}", f"c{number}")
+    assert (l3.turn(), l3.reason()) == (ASK_PERIOD_SECONDS, Reason.REACHABLE)
+    assert l3.gateways.listening == []
+
+
+def test_addresses_that_the_node_gives_up_are_asked_for_by_nobody(l3: Node) -> None:
+    """They may be another port's already, while this node does not hear of it."""
+    retiring = [{"op": "add", "path": "/spec/retiring", "value": [SPARE]}]
+    l3.parts.store.patch(names.ENIS, NAME, operations=retiring)
+    l3.parts.sync()
+    l3.turn()
+    (listener,) = l3.gateways.listening
+    assert listener.spare == node_objects.addresses(3)[-2]
 
 
 @pytest.fixture
@@ -166,6 +231,11 @@ def real(
     yield made
     assert made.network.dropped() == {}
     made.close()
+
+
+def send(device: str, frame: bytes) -> None:
+    with socket(AF_PACKET, SOCK_RAW, 0) as raw:
+        raw.sendto(frame, (device, 0x0806))
 
 
 def wait_for_reason(node: RealNode, reason: Reason) -> None:
@@ -200,7 +270,6 @@ def test_a_network_that_does_not_answer_for_l3_pods_is_found_out(real: RealNode)
         real.network.answer_no_arp(real.port)
         wait_for_reason(real, Reason.ARP_UNANSWERED)
         address = real.add(pod)
-        assert not real.network.fabric.ping(address)
         real.network.answer_arp(real.port)
         wait_for_reason(real, Reason.REACHABLE)
         assert real.network.fabric.ping(address)
@@ -222,6 +291,40 @@ def test_a_gateway_is_asked_by_ipv6_as_well() -> None:
         assert answer(neutron.GATEWAY_6) is Answer.NONE
         wait_for(lambda: answer(neutron.GATEWAY_6) is Answer.FRESH, "it has answered")
         assert answer("fd98::99") is answer("fd98::99") is Answer.NONE
+        assert network.dropped() == {}
+    finally:
+        node.close()
+        network.close()
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("to", "sender", "asks"),
+    [
+        ("ff:ff:ff:ff:ff:ff", GATEWAY, True),
+        pytest.param(node_objects.mac(0), GATEWAY, False, id="whom it knows to have had it"),
+        pytest.param("ff:ff:ff:ff:ff:ff", "10.98.0.50", False, id="another machine"),
+        pytest.param("ff:ff:ff:ff:ff:ff", SPARE, False, id="an announcement"),
+    ],
+)
+def test_only_a_gateway_that_asks_everybody_shows_that_nobody_answers(
+    to: str, sender: str, *, asks: bool
+) -> None:
+    """Networks with a responder may pass on what asks a former pod's NIC alone."""
+    network, node = NeutronNetwork(), Namespace("node")
+    try:
+        own = node_objects.mac(0)
+        port = Port("eni", own, ("10.98.0.4", SPARE))
+        network.plug(node, "ens7", port)
+        node.ip("addr add 10.98.0.4/24 dev ens7", "link set ens7 up")
+        network.answer_arp(port)
+        heard = node.run(lambda: ARPListener("ens7", (own, neutron.ROUTER_MAC), GATEWAY, SPARE))
+        parts = (to, neutron.ROUTER_MAC, "0806 0001 0800 0604 0001", neutron.ROUTER_MAC)
+        frame = bytes.fromhex("".join(parts).replace(":", "").replace(" ", ""))
+        frame += inet_aton(sender) + bytes(6) + inet_aton(SPARE)
+        network.fabric.run(lambda: send(port.device, frame))
+        assert select([heard._socket], [], [], 60)[0]
+        assert heard.finish() == asks
         assert network.dropped() == {}
     finally:
         node.close()

@@ -39,7 +39,7 @@ class MemoryGateways:
     stale: set[str] = field(default_factory=set[str])  # they have answered, and are asked again
     asks_for: set[str] = field(default_factory=set[str])  # addresses that the network answers not
     asked: list[str] = field(default_factory=list[str])
-    _listening: set[str] = field(default_factory=set[str])
+    listening: list["MemoryListener"] = field(default_factory=list["MemoryListener"])
 
     def ask(self, _: LinkFacts, gateway: str) -> Answer:
         self.asked.append(gateway)
@@ -47,12 +47,25 @@ class MemoryGateways:
             return Answer.NONE
         return Answer.OLD if gateway in self.stale else Answer.FRESH
 
-    def is_asked_for(self, _: LinkFacts, mac: str, __: str, spare: str) -> bool | None:
-        if mac not in self._listening:
-            self._listening.add(mac)
-            return None
-        self._listening.remove(mac)
-        return spare in self.asks_for
+    def listen(self, _: LinkFacts, __: str, ___: str, spare: str) -> "MemoryListener":
+        made = MemoryListener(self, spare)
+        self.listening.append(made)
+        return made
+
+
+@dataclass(frozen=True)
+class MemoryListener:
+    """Hears whether a gateway asks for an address, until it is closed."""
+
+    gateways: MemoryGateways
+    spare: str
+
+    def finish(self) -> bool:
+        self.close()
+        return self.spare in self.gateways.asks_for
+
+    def close(self) -> None:
+        self.gateways.listening.remove(self)
 
 
 @dataclass

@@ -7,12 +7,15 @@ node: only those for other addresses are seen.
 
 import socket
 import struct
+from collections.abc import Iterator
 from typing import Final
 
 from openeni_nodeagent.datapath.linux.announce import internet_checksum
+from openeni_nodeagent.datapath_api import KernelRefusedError
 
 _ETH_P_ARP, _ETH_P_IP = 0x0806, 0x0800  # linux/if_ether.h
 _REQUEST: Final = 1
+_BROADCAST: Final = b"\xff" * 6
 _ARP: Final = struct.Struct("!6s6sHHHBBH6s4s6s4s")
 _MOST_FRAMES: Final = 1024  # that are read: more than a socket's buffer has of such frames
 _ICMP: Final = 1
@@ -22,39 +25,49 @@ _ECHO_REQUEST: Final = 8
 class ARPListener:
     """A packet socket on one link, from the time when a gateway was asked. It never waits."""
 
-    def __init__(self, device: str, mac: str, gateway_mac: str, gateway: str, spare: str) -> None:
-        """Send an echo request from `spare` to the gateway. Raises OSError."""
-        self._spare, self._mac = socket.inet_aton(spare), _mac(mac)
+    def __init__(self, device: str, macs: tuple[str, str], gateway: str, spare: str) -> None:
+        """Send an echo request from `spare` to the gateway; `macs` are the link's and its.
+
+        Raises KernelRefusedError.
+        """
+        self._asked = socket.inet_aton(gateway), socket.inet_aton(spare)
+        own, to = map(_mac, macs)
+        self._device = device
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
         try:
             self._socket.bind((device, _ETH_P_ARP))
-            frame = echo_request(self._mac, _mac(gateway_mac), spare, gateway)
-            self._socket.sendto(frame, (device, _ETH_P_IP))
-        except OSError:
+            self._socket.sendto(echo_request(own, to, spare, gateway), (device, _ETH_P_IP))
+        except OSError as error:
             self._socket.close()
-            raise
+            raise KernelRefusedError(f"{device}: {error}") from None
+
+    def close(self) -> None:
+        self._socket.close()
 
     def finish(self) -> bool:
-        """Close, and return whether anybody has asked for the address."""
         with self._socket:
-            return any(map(self._is_request, self._frames()))
+            return any(map(self._is_question, self._frames()))
 
-    def _frames(self) -> list[bytes]:
-        found: list[bytes] = []
-        try:
-            while len(found) < _MOST_FRAMES:
-                found.append(self._socket.recv(_ARP.size))
-        except OSError:  # there are no more, or the link is down
-            pass
-        return found
+    def _frames(self) -> Iterator[bytes]:
+        for _ in range(_MOST_FRAMES):
+            try:
+                yield self._socket.recv(_ARP.size)
+            except BlockingIOError:
+                return
+            except OSError as error:  # the link was down: what came meanwhile is not known
+                raise KernelRefusedError(f"{self._device}: {error}") from None
 
-    def _is_request(self, frame: bytes) -> bool:
-        """Return True for a question: who asks for its own address announces that."""
+    def _is_question(self, frame: bytes) -> bool:
+        """Return True if the gateway asks everybody for the address.
+
+        Others may ask this node alone, because a pod had the address: a network may pass that on
+        although it answers what everybody is asked (neutron, br_tun.py, install_arp_responder).
+        """
         if len(frame) < _ARP.size:
             return False
-        _, _, _, _, _, _, _, operation, mac, sender, _, target = _ARP.unpack(frame)
-        asks = operation == _REQUEST and mac != self._mac and sender != target
-        return bool(asks and target == self._spare)
+        receiver, _, _, _, _, _, _, operation, _, sender, _, target = _ARP.unpack(frame)
+        is_to_all = (receiver, operation) == (_BROADCAST, _REQUEST)
+        return is_to_all and (sender, target) == self._asked
 
 
 def echo_request(mac: bytes, to_mac: bytes, source: str, destination: str) -> bytes:

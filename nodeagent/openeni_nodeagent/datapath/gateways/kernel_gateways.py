@@ -18,10 +18,7 @@ _OLD: Final = uapi.NUD_STALE | uapi.NUD_DELAY | uapi.NUD_PROBE
 
 
 class KernelGateways:
-    """Implements GatewayProbe. One thread calls it."""
-
-    def __init__(self) -> None:
-        self._listeners: dict[str, ARPListener] = {}  # by the ENI's MAC
+    """Implements GatewayProbe."""
 
     def ask(self, link: LinkFacts, gateway: str) -> Answer:
         with Netlink() as netlink:
@@ -35,17 +32,12 @@ class KernelGateways:
                 raise KernelRefusedError(f"{gateway} on {link.device}: {refused[0]}")
         return Answer.OLD if state & _OLD else Answer.NONE
 
-    def is_asked_for(self, link: LinkFacts, mac: str, gateway: str, spare: str) -> bool | None:
-        if listener := self._listeners.pop(mac, None):
-            return listener.finish()
+    def listen(self, link: LinkFacts, mac: str, gateway: str, spare: str) -> ARPListener:
         with Netlink() as netlink:
             _, to_mac = _neighbour(netlink, link.ifindex, gateway)
-        if to_mac:
-            try:
-                self._listeners[mac] = ARPListener(link.device, mac, to_mac, gateway, spare)
-            except OSError as error:
-                raise KernelRefusedError(f"{link.device}: {error}") from None
-        return None
+        if not to_mac:
+            raise KernelRefusedError(f"{link.device}: the kernel has forgotten {gateway}")
+        return ARPListener(link.device, (mac, to_mac), gateway, spare)
 
 
 def _neighbour(netlink: Netlink, index: int, address: str) -> tuple[int, str]:
