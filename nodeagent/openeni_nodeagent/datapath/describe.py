@@ -4,6 +4,7 @@ from collections.abc import Collection
 from functools import singledispatch
 from typing import Final
 
+from openeni_nodeagent.addresses import IPV4, IPV6, family_of
 from openeni_nodeagent.datapath.model import (
     Address,
     Chain,
@@ -57,8 +58,8 @@ def _(item: Link) -> str:
 
 @text.register
 def _(item: Address) -> str:
-    scope = " scope link" if item.link_scope else ""
-    return f"address {item.address}/{item.prefix}{scope} on link {item.index}"
+    how = {IPV4: " scope link", IPV6: " deprecated"}[family_of(item.address)]
+    return f"address {item.address}/{item.prefix}{how * item.no_source} on link {item.index}"
 
 
 @text.register

@@ -10,7 +10,7 @@ of the ENI.
 """
 
 from openeni_crds import names
-from openeni_nodeagent.addresses import IPV4, address_bits, default_cidr, family_of, host_cidr
+from openeni_nodeagent.addresses import address_bits, default_cidr, family_of, host_cidr
 from openeni_nodeagent.datapath.links import NodeENI, NodePod, gateway, kernel_mode
 from openeni_nodeagent.datapath.model import (
     IPVLAN,
@@ -45,10 +45,10 @@ def slave_items(eni: NodeENI) -> set[Item]:
         # kube-proxy masquerades what it sends to the pods.
         on_host = [(a, False) for a in eni.node.addresses]
         dns = (a for a in eni.node.local_dns if a not in eni.node.addresses)
-        on_host += [(a, family_of(a) == IPV4) for a in dns]
+        on_host += [(a, True) for a in dns]
         items |= {
-            Address(eni.host_slave_index, address, address_bits(family_of(address)), link_scope)
-            for address, link_scope in on_host
+            Address(eni.host_slave_index, address, address_bits(family_of(address)), no_source)
+            for address, no_source in on_host
             if family_of(address) in eni.families
         }
     return items

@@ -49,7 +49,9 @@ class Address:
     index: int
     address: str
     prefix: int
-    link_scope: bool = False  # IPv4: the kernel chooses it as no source, nor does masquerading
+    # The kernel chooses it as no source if it has another, nor does masquerading: of scope link by
+    # IPv4, deprecated by IPv6.
+    no_source: bool = False
     # IPv6: the kernel takes no other as a source; nobody plans it.
     confirmed: bool = field(default=True, compare=False)
     # IPv6, on a NIC: the kernel still has the routes that came with its addresses.

@@ -36,7 +36,8 @@ from openeni_testing.network.neutron import NeutronNetwork, Port
 SERVICES: Final = "10.96.0.0/16"
 SERVICES_6: Final = "fd96::/112"
 LOCAL_DNS: Final = "169.254.20.10"
-LOCAL_DNS_6: Final = "fd00::10"
+# Nearer to the pods' addresses than a node's own: the kernel would choose it as their clients'.
+LOCAL_DNS_6: Final = "fd98:0:0:1::10"
 MTU: Final = 1450
 PLANNED_NODE: Final = NodeFacts(("10.99.0.11", "fd99::11"), (SERVICES, SERVICES_6), (LOCAL_DNS,))
 DATAPATHS: Final = (

@@ -92,10 +92,13 @@ def link(message: Any) -> Link | None:
 def address(message: Any) -> Address:
     """Return the address."""
     own = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
-    link_scope = message["family"] == AF_INET and message["scope"] == uapi.RT_SCOPE_LINK
     # Bits of ifa_flags, which has eight of them.
+    if message["family"] == AF_INET:
+        no_source = message["scope"] == uapi.RT_SCOPE_LINK
+    else:
+        no_source = bool(message["flags"] & uapi.IFA_F_DEPRECATED)
     confirmed = not message["flags"] & (uapi.IFA_F_TENTATIVE | uapi.IFA_F_DADFAILED)
-    return Address(message["index"], own, message["prefixlen"], link_scope, confirmed)
+    return Address(message["index"], own, message["prefixlen"], no_source, confirmed)
 
 
 def route(message: Any) -> Route | None:

@@ -42,6 +42,8 @@ _ROUTE_TYPES: Final = {
 _ONE_QUEUE: Final = number(uapi.IFLA_NUM_TX_QUEUES, 1) + number(uapi.IFLA_NUM_RX_QUEUES, 1)
 IFINFOMSG: Final = struct.Struct("=BxHiII")
 IFADDRMSG: Final = struct.Struct("=BBBBi")
+CACHEINFO: Final = struct.Struct("=IIII")  # struct ifa_cacheinfo
+_FOR_EVER: Final = 0xFFFFFFFF  # seconds that an address is valid
 RTMSG: Final = struct.Struct("=BBBBBBBBI")  # struct fib_rule_hdr has the same layout
 NDMSG: Final = struct.Struct("=BxxxiHBB")
 TCMSG: Final = struct.Struct("=BBHiIII")
@@ -161,9 +163,12 @@ def _address(item: Address) -> tuple[int, int, bytes]:
     address, family = packed(item.address), family_of(item.address)
     # Neutron has made sure that nobody else has the address: no duplicate address detection.
     flags = uapi.IFA_F_NODAD if family == IPV6 else 0
-    scope = uapi.RT_SCOPE_LINK if item.link_scope else uapi.RT_SCOPE_UNIVERSE
+    hidden = item.no_source and family == IPV4
+    scope = uapi.RT_SCOPE_LINK if hidden else uapi.RT_SCOPE_UNIVERSE
     body = IFADDRMSG.pack(SOCKET_FAMILIES[family], item.prefix, flags, scope, item.index)
     body += attribute(uapi.IFA_LOCAL, address) + attribute(uapi.IFA_ADDRESS, address)
+    if item.no_source and family == IPV6:
+        body += attribute(uapi.IFA_CACHEINFO, CACHEINFO.pack(0, _FOR_EVER, 0, 0))
     # The kernel may have given the link its link-local address meanwhile.
     return uapi.RTM_NEWADDR, _REPLACING, body
 

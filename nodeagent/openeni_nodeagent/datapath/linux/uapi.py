@@ -104,8 +104,10 @@ VETH_INFO_PEER: Final = 1  # linux/veth.h
 # linux/if_addr.h
 IFA_ADDRESS: Final = 1
 IFA_LOCAL: Final = 2
+IFA_CACHEINFO: Final = 6
 IFA_F_NODAD: Final = 0x02
 IFA_F_DADFAILED: Final = 0x08
+IFA_F_DEPRECATED: Final = 0x20
 IFA_F_TENTATIVE: Final = 0x40
 
 # linux/neighbour.h

@@ -59,7 +59,12 @@ ITEMS: list[tuple[int, Item, dict[str, Any]]] = [
     (
         RTM_NEWADDR,
         Address(7, "fd98::11", 128),
-        {"IFA_ADDRESS": "fd98::11", "flags": 2, "family": 10},
+        {"IFA_ADDRESS": "fd98::11", "flags": 2, "family": 10, "IFA_CACHEINFO": None},
+    ),
+    (
+        RTM_NEWADDR,
+        Address(7, "169.254.20.10", 32, no_source=True),
+        {"IFA_LOCAL": "169.254.20.10", "scope": 253, "IFA_CACHEINFO": None},
     ),
     (
         RTM_NEWROUTE,

@@ -42,6 +42,7 @@ ATTRIBUTES = ("IFLA_", "IFA_", "RTA_", "FRA_", "NDA_", "NFTA_", "VETH_INFO_")
 # Constants of structs' fields, attributes that pyroute2 reads by position, and one that it has not.
 UNNAMED_BY_PYROUTE2 = {
     "IFA_F_DADFAILED",
+    "IFA_F_DEPRECATED",
     "IFA_F_NODAD",
     "IFA_F_TENTATIVE",
     "NFTA_LIST_ELEM",
@@ -69,6 +70,7 @@ STRUCTS: tuple[tuple[struct.Struct, Any], ...] = (
     (HEADER, nlmsg.header),
     (rtnetlink_encode.IFINFOMSG, ifinfmsg.ifinfmsg.fields),
     (rtnetlink_encode.IFADDRMSG, ifaddrmsg.ifaddrmsg.fields),
+    (rtnetlink_encode.CACHEINFO, ifaddrmsg.ifaddrmsg.cacheinfo.fields),
     (rtnetlink_encode.RTMSG, rtmsg.rtmsg.fields),
     (rtnetlink_encode.RTMSG, fibmsg.fibmsg.fields),
     (rtnetlink_encode.NDMSG, ndmsg.ndmsg.fields),
