@@ -173,10 +173,6 @@ def rename(bench: Bench) -> None:
     bench.space.ip(f"link set {device} down", f"link set {device} name {other}")
 
 
-def flush_neighbours(bench: Bench) -> None:
-    bench.space.ip("neigh flush all nud permanent protocol 94")
-
-
 def flush_host_ports(bench: Bench) -> None:
     table = f"inet {names.NFT_TABLE}"
     if table in bench.space.program("nft", "list", "tables"):

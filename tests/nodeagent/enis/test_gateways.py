@@ -1,11 +1,6 @@
 """An ENI's gateways are asked, and a condition says what they have answered."""
 
-# pyright: reportPrivateUsage=false
-
-from collections.abc import Generator
 from pathlib import Path
-from select import select
-from socket import AF_PACKET, SOCK_RAW, if_nametoindex, inet_aton, socket
 from typing import Any
 
 import pytest
@@ -18,10 +13,6 @@ from openeni_crds.meta import Json, decode
 from openeni_crds.names import Kind
 from openeni_kube.result import Done, RequeueAfter
 from openeni_kube.store import StoreError
-from openeni_nodeagent.addresses import link_local
-from openeni_nodeagent.datapath.gateways.arp_listener import ARPListener
-from openeni_nodeagent.datapath.gateways.kernel_gateways import KernelGateways
-from openeni_nodeagent.datapath_api import LinkFacts
 from openeni_nodeagent.enis import gateways
 from openeni_nodeagent.enis.gateways import (
     ANSWER_SECONDS,
@@ -30,20 +21,13 @@ from openeni_nodeagent.enis.gateways import (
     SILENT_SECONDS,
     GatewayReconciler,
 )
-from openeni_nodeagent.gateway_api import Answer
 from openeni_testing.agent import node_objects
 from openeni_testing.agent.clock import Clock
-from openeni_testing.agent.host import AgentHost, MemoryGateways
+from openeni_testing.agent.host import MemoryGateways
 from openeni_testing.agent.parts import AgentParts
-from openeni_testing.agent.real_node import RealNode
-from openeni_testing.network import neutron, one_eni
-from openeni_testing.network.netns import Namespace
-from openeni_testing.network.neutron import NeutronNetwork, Port
-from openeni_testing.waiting import wait_for
 
 GATEWAY, NAME = "10.98.0.1", "pods-0"
-MODES = {mode: Datapath(Mode.IPVLAN, IPVlanDatapath(mode)) for mode in IPVlanMode}
-L3 = MODES[IPVlanMode.L3]
+L3 = Datapath(Mode.IPVLAN, IPVlanDatapath(IPVlanMode.L3))
 SPARE = node_objects.addresses(3)[-1]
 
 
@@ -217,115 +201,3 @@ def test_addresses_that_the_node_gives_up_are_asked_for_by_nobody(l3: Node) -> N
     l3.turn()
     (listener,) = l3.gateways.listening
     assert listener.spare == node_objects.addresses(3)[-2]
-
-
-@pytest.fixture
-def real(
-    tmp_path: Path,
-    executable: Path,
-    request: pytest.FixtureRequest,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Generator[RealNode]:
-    monkeypatch.setattr(gateways, "ASK_PERIOD_SECONDS", 1.0)
-    made = RealNode(AgentHost(tmp_path, executable), request.param)
-    yield made
-    assert made.network.dropped() == {}
-    made.close()
-
-
-def send(device: str, frame: bytes) -> None:
-    with socket(AF_PACKET, SOCK_RAW, 0) as raw:
-        raw.sendto(frame, (device, 0x0806))
-
-
-def wait_for_reason(node: RealNode, reason: Reason) -> None:
-    def is_shown() -> bool:
-        found = find(node.host.eni().status.conditions, Type.GATEWAY_REACHABLE)
-        return found is not None and found.reason == reason
-
-    wait_for(is_shown, reason)
-
-
-@pytest.mark.root
-@pytest.mark.parametrize("real", one_eni.MODES, indirect=True)
-def test_in_every_mode_the_kernel_asks_the_gateway(real: RealNode) -> None:
-    fabric = real.network.fabric
-    with Namespace("web") as pod, real.agent():
-        wait_for_reason(real, Reason.REACHABLE)
-        fabric.ip(f"addr del {GATEWAY}/24 dev br-pods")
-        real.space.ip("neigh flush dev ens7")
-        wait_for_reason(real, Reason.GATEWAY_UNREACHABLE)
-        real.add(pod)
-        fabric.ip(f"addr add {GATEWAY}/24 dev br-pods")
-        wait_for_reason(real, Reason.REACHABLE)
-        assert pod.ping(GATEWAY)
-
-
-@pytest.mark.root
-@pytest.mark.ipvlan
-@pytest.mark.parametrize("real", [L3], indirect=True, ids=["ipvlan-L3"])
-def test_a_network_that_does_not_answer_for_l3_pods_is_found_out(real: RealNode) -> None:
-    with Namespace("web") as pod, real.agent():
-        wait_for_reason(real, Reason.REACHABLE)
-        real.network.answer_no_arp(real.port)
-        wait_for_reason(real, Reason.ARP_UNANSWERED)
-        address = real.add(pod)
-        real.network.answer_arp(real.port)
-        wait_for_reason(real, Reason.REACHABLE)
-        assert real.network.fabric.ping(address)
-
-
-@pytest.mark.root
-def test_a_gateway_is_asked_by_ipv6_as_well() -> None:
-    network, node = NeutronNetwork(), Namespace("node")
-    try:
-        port = Port("eni", node_objects.mac(0), ("fd98::4", link_local(node_objects.mac(0))))
-        network.plug(node, "ens7", port)
-        node.ip("addr add fd98::4/64 dev ens7 nodad", "link set ens7 up")
-        link = LinkFacts("ens7", node.run(lambda: if_nametoindex("ens7")))
-        asked = KernelGateways()
-
-        def answer(gateway: str) -> Answer:
-            return node.run(lambda: asked.ask(link, gateway))
-
-        assert answer(neutron.GATEWAY_6) is Answer.NONE
-        wait_for(lambda: answer(neutron.GATEWAY_6) is Answer.FRESH, "it has answered")
-        assert answer("fd98::99") is answer("fd98::99") is Answer.NONE
-        assert network.dropped() == {}
-    finally:
-        node.close()
-        network.close()
-
-
-@pytest.mark.root
-@pytest.mark.parametrize(
-    ("to", "sender", "asks"),
-    [
-        ("ff:ff:ff:ff:ff:ff", GATEWAY, True),
-        pytest.param(node_objects.mac(0), GATEWAY, False, id="whom it knows to have had it"),
-        pytest.param("ff:ff:ff:ff:ff:ff", "10.98.0.50", False, id="another machine"),
-        pytest.param("ff:ff:ff:ff:ff:ff", SPARE, False, id="an announcement"),
-    ],
-)
-def test_only_a_gateway_that_asks_everybody_shows_that_nobody_answers(
-    to: str, sender: str, *, asks: bool
-) -> None:
-    """Networks with a responder may pass on what asks a former pod's NIC alone."""
-    network, node = NeutronNetwork(), Namespace("node")
-    try:
-        own = node_objects.mac(0)
-        port = Port("eni", own, ("10.98.0.4", SPARE))
-        network.plug(node, "ens7", port)
-        node.ip("addr add 10.98.0.4/24 dev ens7", "link set ens7 up")
-        network.answer_arp(port)
-        heard = node.run(lambda: ARPListener("ens7", (own, neutron.ROUTER_MAC), GATEWAY, SPARE))
-        parts = (to, neutron.ROUTER_MAC, "0806 0001 0800 0604 0001", neutron.ROUTER_MAC)
-        frame = bytes.fromhex("".join(parts).replace(":", "").replace(" ", ""))
-        frame += inet_aton(sender) + bytes(6) + inet_aton(SPARE)
-        network.fabric.run(lambda: send(port.device, frame))
-        assert select([heard._socket], [], [], 60)[0]
-        assert heard.finish() == asks
-        assert network.dropped() == {}
-    finally:
-        node.close()
-        network.close()
