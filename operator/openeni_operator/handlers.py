@@ -39,7 +39,7 @@ def run_kopf(state: ClusterState, loop: LoopCheck, relists: Relists) -> None:
     """
     stopped = threading.Event()
     while not stopped.is_set():
-        end, failed = asyncio.Event(), False
+        end, failure = asyncio.Event(), None
         try:
             kopf.run(
                 registry=build_registry(state, loop, partial(_begin, relists, end, stopped)),
@@ -48,17 +48,18 @@ def run_kopf(state: ClusterState, loop: LoopCheck, relists: Relists) -> None:
                 clusterwide=True,
                 stop_flag=end,
             )
-        except Exception:
-            LOG.exception("kopf has failed and is run again")
-            failed = True
+        except Exception as error:  # noqa: BLE001 - whatever it is, kopf is run again
+            failure = error
+        for number in SIGNALS:  # kopf's loop has taken its handlers along: at once
+            signal.signal(number, lambda _number, _frame: stopped.set())
+        if failure:
+            LOG.error("kopf has failed and is run again", exc_info=failure)
         if relists.take():
             LOG.info("kopf is run again, to list everything")
             for kind in KOPF_KINDS:
                 state.rewind(kind)
-        elif not failed:
+        elif not failure:
             return
-        for number in SIGNALS:  # kopf's loop has taken its handlers along
-            signal.signal(number, lambda _number, _frame: stopped.set())
         stopped.wait(RESTART_SECONDS)
 
 
