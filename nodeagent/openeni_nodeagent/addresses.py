@@ -1,4 +1,4 @@
-"""IP addresses as text: their family, and the CIDRs that hold one of them or all. Pure."""
+"""IP addresses as text: their family, and the CIDRs that hold one of them or all; MACs. Pure."""
 
 import ipaddress
 from typing import Final
@@ -28,9 +28,14 @@ def default_cidr(family: int) -> str:
     return {IPV4: "0.0.0.0/0", IPV6: "::/0"}[family]
 
 
+def packed_mac(mac: str) -> bytes:
+    """Return the six bytes of a MAC."""
+    return bytes.fromhex(mac.replace(":", ""))
+
+
 def link_local(mac: str) -> str:
     """Return the IPv6 link-local address of a MAC by RFC 4291, appendix A (modified EUI-64)."""
-    first, *rest = bytes.fromhex(mac.replace(":", ""))
+    first, *rest = packed_mac(mac)
     identifier = bytes([first ^ 2, *rest[:2], 0xFF, 0xFE, *rest[2:]])
     return str(ipaddress.IPv6Address(_LINK_LOCAL + identifier))
 

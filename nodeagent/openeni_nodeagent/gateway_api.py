@@ -7,7 +7,7 @@ from openeni_nodeagent.datapath_api import LinkFacts
 
 
 class Answer(Enum):
-    """What the kernel knows of a gateway."""
+    """Says what the kernel knows of a gateway."""
 
     FRESH = auto()  # it has answered of late
     OLD = auto()  # it has answered before, and is asked again

@@ -110,7 +110,7 @@ def known_guards(
 
 @dataclass
 class _Program:
-    """What a program that is to be reloaded knows of its guards."""
+    """Holds what a program that is to be reloaded knows of its guards."""
 
     folder: Path
     changes: int = 0  # of its guards that it may not know: before the agent has started 1 at most

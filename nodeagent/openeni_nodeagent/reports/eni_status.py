@@ -4,7 +4,6 @@ The body names exactly the fields and conditions that the agent owns. Its only t
 condition's last transition, so that an unchanged state gives an equal body, which is not written.
 """
 
-from operator import attrgetter
 from typing import Final
 
 from msgspec.structs import replace
@@ -20,7 +19,6 @@ from openeni_nodeagent.grants.eni_view import GrantCounts, RetireAnswers
 
 _OWN: Final = frozenset(t for t, entry in CONDITIONS.items() if AGENT_ENI in entry.owners)
 _NEW: Final = frozenset({Type.GATEWAY_REACHABLE})
-_type: Final = attrgetter("type")
 
 
 def node_status(
@@ -77,8 +75,8 @@ def without_new(conditions: tuple[Condition, ...]) -> tuple[Condition, ...]:
 
 def is_shown(eni: ENI, node: NodeStatus, conditions: tuple[Condition, ...]) -> bool:
     """Return True if the ENI already shows exactly this."""
-    shown = tuple(c for c in eni.status.conditions if c.type in _OWN)
-    return eni.status.node == node and sorted(shown, key=_type) == sorted(conditions, key=_type)
+    shown = {c.type: c for c in eni.status.conditions if c.type in _OWN}
+    return eni.status.node == node and shown == {c.type: c for c in conditions}
 
 
 def _condition(type_: Type, value: ConditionValue, generation: int) -> Condition:

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
+from openeni_nodeagent.addresses import packed_mac
 from openeni_nodeagent.datapath.linux.announce import internet_checksum
 from openeni_nodeagent.datapath_api import KernelRefusedError
 
@@ -31,7 +32,7 @@ class ARPListener:
         Raises KernelRefusedError.
         """
         self._asked = socket.inet_aton(gateway), socket.inet_aton(spare)
-        own, to = map(_mac, macs)
+        own, to = map(packed_mac, macs)
         self._device = device
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
         try:
@@ -78,7 +79,3 @@ def echo_request(mac: bytes, to_mac: bytes, source: str, destination: str) -> by
     header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(echo), 0, 0, 64, _ICMP, 0) + addresses
     header = header[:10] + struct.pack("!H", internet_checksum(header)) + header[12:]
     return to_mac + mac + struct.pack("!H", _ETH_P_IP) + header + echo
-
-
-def _mac(text: str) -> bytes:
-    return bytes.fromhex(text.replace(":", ""))

@@ -11,7 +11,7 @@ import struct
 from contextlib import suppress
 from typing import Final
 
-from openeni_nodeagent.addresses import IPV6, family_of
+from openeni_nodeagent.addresses import IPV6, family_of, packed_mac
 
 _BROADCAST: Final = b"\xff" * 6
 _ALL_NODES: Final = socket.inet_pton(socket.AF_INET6, "ff02::1")
@@ -30,7 +30,7 @@ class Announcer:
 
     def announce(self, ifindex: int, mac: str, addresses: tuple[str, ...]) -> None:
         """Send one frame for each address out of the link with this index; errors are ignored."""
-        own = bytes.fromhex(mac.replace(":", ""))
+        own = packed_mac(mac)
         with suppress(OSError):
             # Protocol 0 receives nothing. Two threads may both open a socket at the first call;
             # the surplus one is closed with the last reference to it.

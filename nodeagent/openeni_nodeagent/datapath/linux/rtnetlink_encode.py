@@ -9,7 +9,7 @@ import struct
 from socket import AF_INET, AF_INET6, AF_UNSPEC, inet_pton
 from typing import Final
 
-from openeni_nodeagent.addresses import IPV4, IPV6, family_of
+from openeni_nodeagent.addresses import IPV4, IPV6, family_of, packed_mac
 from openeni_nodeagent.datapath.linux import uapi
 from openeni_nodeagent.datapath.linux.attributes import HEADER, attribute, number, string
 from openeni_nodeagent.datapath.model import (
@@ -101,10 +101,6 @@ def packed(address: str) -> bytes:
     return inet_pton(SOCKET_FAMILIES[family_of(address)], address)
 
 
-def _mac(text: str) -> bytes:
-    return bytes.fromhex(text.replace(":", ""))
-
-
 def _info(link: Link, data: bytes) -> bytes:
     kind = attribute(uapi.IFLA_INFO_KIND, link.kind.encode())
     return attribute(uapi.IFLA_LINKINFO, kind + attribute(uapi.IFLA_INFO_DATA, data))
@@ -113,7 +109,7 @@ def _info(link: Link, data: bytes) -> bytes:
 def _link_attributes(link: Link) -> bytes:
     body = string(uapi.IFLA_IFNAME, link.name)
     if link.kind == VETH:
-        body += attribute(uapi.IFLA_ADDRESS, _mac(link.mac)) + _ONE_QUEUE
+        body += attribute(uapi.IFLA_ADDRESS, packed_mac(link.mac)) + _ONE_QUEUE
     if link.group:
         body += number(uapi.IFLA_GROUP, link.group)
     return body + number(uapi.IFLA_MTU, link.mtu)
@@ -239,7 +235,7 @@ def _neighbour(item: Neighbour) -> tuple[int, int, bytes]:
     body += attribute(uapi.NDA_DST, packed(item.address))
     body += attribute(uapi.NDA_PROTOCOL, bytes([item.protocol]))
     if item.mac:
-        body += attribute(uapi.NDA_LLADDR, _mac(item.mac))
+        body += attribute(uapi.NDA_LLADDR, packed_mac(item.mac))
     return uapi.RTM_NEWNEIGH, _REPLACING, body
 
 

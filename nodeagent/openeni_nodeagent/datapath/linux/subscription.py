@@ -20,6 +20,7 @@ from typing import Final
 
 from openeni_crds import names
 from openeni_kube.workqueue import Backoff
+from openeni_nodeagent.addresses import packed_mac
 from openeni_nodeagent.datapath.changes import (
     Change,
     Kind,
@@ -196,7 +197,7 @@ def _may_concern_us(kind: int, raw: bytes, watched: Watched) -> bool:
 @lru_cache(maxsize=1)
 def _with_a_mac_of(macs: frozenset[str]) -> re.Pattern[bytes]:
     """Return a pattern that occurs in the message of each link with one of these MACs."""
-    return _one_of(bytes.fromhex(mac.replace(":", "")) for mac in macs)
+    return _one_of(map(packed_mac, macs))
 
 
 @lru_cache(maxsize=1)
