@@ -32,7 +32,7 @@ def test_an_add_that_is_repeated_makes_its_grant_young_again_and_not_its_beginni
     add(parts, grant.attachment.pod_uid)
     known = parts.grants.all()
     assert stale_grants(known, (), lambda _: False, later + 1) == ()
-    assert stale_grants(known, (), lambda _: False, later + GC_AGE_SECONDS) == known
+    assert stale_grants(known, (), lambda _: False, later + GC_AGE_SECONDS + 1) == known
     assert [(one.addresses, one.at) for one in known] == [(grant.addresses, grant.at)]
     parts.detacher.delete("c1", "eth0", "")
     parts.log.flush()

@@ -83,7 +83,7 @@ def test_a_gc_that_was_given_up_ends_nothing(
     Its ADD came just after the runtime had made its list, and the agent stood still since.
     """
     grant = parts.grant("web", "c1")
-    monkeypatch.setattr(commands, "boot_seconds", lambda: grant.at + GC_AGE_SECONDS)
+    monkeypatch.setattr(commands, "boot_seconds", lambda: grant.at + GC_AGE_SECONDS + 1)
     with pytest.raises(CNIError, match="abandoned"):
         call(parts, "GC", "", config={"cni.dev/valid-attachments": []}, alive=False)
     assert parts.grants.all() == (grant,)
