@@ -188,15 +188,17 @@ class NodeSnapshot(Protocol):
 
     @property
     def pods(self) -> Mapping[str, str]:
-        """The addresses that the node has anything of a pod for, with the device of their route.
-
-        Without a route that is "".
-        """
+        """Addresses that the node has anything of a pod for, and the device of each one's route."""
         ...
 
     @property
     def host_ports(self) -> Mapping[str, tuple[PortMapping, ...]]:
         """The host ports that lead to each address, as far as it has any."""
+        ...
+
+    @property
+    def nics(self) -> Mapping[str, int]:
+        """The indexes of the NICs of the ENIs that were asked for, by MAC."""
         ...
 
 
@@ -285,10 +287,7 @@ class NodeDatapath(Protocol):
         ...
 
     def delete(self, pod: PodInterface) -> None:
-        """Undo `add` on the host, by names and addresses; whether they were there is not looked at.
-
-        The pod's links stay, for `finish_delete`.
-        """
+        """Undo `add` on the host, whether or not it is there; links stay, for `finish_delete`."""
         ...
 
     def finish_delete(self, pod: PodInterface, netns: str, kept: Collection[str] = ()) -> None:

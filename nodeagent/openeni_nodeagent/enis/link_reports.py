@@ -26,7 +26,7 @@ _log: Final = logging.getLogger(__name__)
 
 
 class LinkReports:
-    """One thread calls `announce` before each look at the kernel, and `take_over` after it."""
+    """One thread calls `announce` and `moved` in each look at the kernel, `take_over` after it."""
 
     def __init__(self, enis: ENIReconciler) -> None:
         self._enis = enis
@@ -68,30 +68,30 @@ class LinkReports:
                 self._enis.report_left(eni, is_plugged=report.departed[eni.name])
             elif error := report.errors.get(eni.name):
                 _log.warning("ENI %s cannot be taken down: %s", eni.name, error)
+        self._indexes |= {name: link.ifindex for name, link in report.links.items()}
 
-    def moved_pods(
-        self, report: NodeReport, pods: Mapping[PodInterface, Grant], grants: Iterable[Grant]
-    ) -> frozenset[PodInterface]:
+    def moved(
+        self, nics: Mapping[str, int], pods: Mapping[PodInterface, Grant], grants: Iterable[Grant]
+    ) -> set[Attachment]:
         """Return the pods with another NIC than before: plugged in again, or another port's.
 
-        A pod that no look has seen yet was built on the NIC that its ENI had. Of `grants` without a
-        pod in this look what was known stays.
+        `nics` are the indexes that a look has found, by MAC. A pod that no look has seen yet was
+        built on the NIC that its ENI had. Of `grants` without a pod in this look what was known
+        stays.
         """
         before = {
             g.attachment: self._nics.get(g.attachment, self._indexes.get(g.eni)) for g in grants
         }
         self._nics = {attachment: index for attachment, index in before.items() if index}
-        moved: set[PodInterface] = set()
+        moved = set[Attachment]()
         for pod, grant in pods.items():
             known = before.get(grant.attachment)
-            link = report.links.get(pod.eni.name)
-            index = link.ifindex if link else known
+            index = nics.get(pod.eni.mac, known)
             if index is not None:
                 self._nics[grant.attachment] = index
                 if known not in {None, index}:
-                    moved.add(pod)
-        self._indexes |= {name: link.ifindex for name, link in report.links.items()}
-        return frozenset(moved)
+                    moved.add(grant.attachment)
+        return moved
 
     def waits(self) -> bool:
         """Return True if a NIC may soon be reported to be missing, or to have no carrier."""

@@ -156,6 +156,8 @@ class DatapathReconciler:
         self._links.announce(choice)
         grants = self._grants.all()
         pods = pods_of(choice.served, (g for g in grants if before.get(g.attachment) == g))
+        moved = self._links.moved(snapshot.nics, pods, grants)
+        unseen = None if unseen is None else unseen | moved
         wanted = WantedNode(
             node,
             choice.served,
@@ -242,8 +244,7 @@ class DatapathReconciler:
         """Keep what the look found, and tell those whom it concerns."""
         self._note(report.repairs)
         self._links.take_over(report, choice)
-        moved = self._links.moved_pods(report, pods, self._grants.all())
-        for pod in moved | report.disturbed:
+        for pod in report.disturbed:
             self.look_into(pods[pod].attachment)
         if report.readdressed:  # routes in pods depend on these
             with self._lock:
@@ -270,9 +271,8 @@ class DatapathReconciler:
         for pod in report.broken:
             grant = pods[pod]
             name = f"{grant.namespace}/{grant.name}"
-            if not leads_to_pod(grant.netns, grant):
-                continue  # the end of its grant is still to come
-            if not self._pod_looks.may_rebuild(grant.attachment):
+            is_there = leads_to_pod(grant.netns, grant)  # if not, its grant is about to end
+            if not (is_there and self._pod_looks.may_rebuild(grant.attachment)):
                 continue
             self.look_into(grant.attachment)
             try:

@@ -47,10 +47,11 @@ class InvariantError(AssertionError):
 
 @dataclass(frozen=True)
 class MemorySnapshot:
-    """The addresses with a pod, and their devices; and the host ports that lead to each."""
+    """The addresses with a pod, their devices, the host ports that lead to each; and the NICs."""
 
     pods: Mapping[str, str]
     host_ports: Mapping[str, tuple[PortMapping, ...]]
+    nics: Mapping[str, int]
 
 
 class MemoryDatapath:
@@ -102,6 +103,7 @@ class MemoryDatapath:
             return MemorySnapshot(
                 {a: self._device(pod["container"]) for a, pod in pods.items()},
                 {a: _leading_to(a, pod) for a, pod in pods.items() if pod["hostPorts"]},
+                {eni.mac: self._link(eni).ifindex for eni in enis if eni.mac in self.nics},
             )
 
     def reconcile(self, snapshot: NodeSnapshot, wanted: WantedNode, hold: Hold) -> NodeReport:
@@ -115,9 +117,7 @@ class MemoryDatapath:
         strays = snapshot.pods.keys() & wanted.strays
         for address in strays:
             self._remove_stray(address)
-        for eni in wanted.enis:
-            if eni.name not in errors:
-                self.configured[eni.name] = eni
+        self.configured |= {eni.name: eni for eni in wanted.enis if eni.name not in errors}
         lost = self._lost(wanted)
         with hold(lost) if lost else nullcontext(frozenset[PodInterface]()) as held:
             broken = frozenset(lost) & held

@@ -48,6 +48,7 @@ class KernelSnapshot:
     pods: Mapping[str, str]
     host_ports: Mapping[str, tuple[PortMapping, ...]]
     others_rules: tuple[Rule, ...]
+    nics: Mapping[str, int]  # indexes, by MAC
 
 
 def take_snapshot(macs: Iterable[str]) -> KernelSnapshot:
@@ -55,13 +56,14 @@ def take_snapshot(macs: Iterable[str]) -> KernelSnapshot:
     with Netlink() as netlink:
         rules = tuple(dumps.rules(netlink))
         state = observe(netlink, rules)
-        nics = [nic for mac in macs if (nic := ownership.find_nic(state, mac))]
-        for nic in nics:
+        nics = {mac: nic for mac in macs if (nic := ownership.find_nic(state, mac))}
+        for nic in nics.values():
             state |= routes_of(netlink, nic.index)
             state = ownership.with_routed_addresses(state, nic)
     others_rules = tuple(rule for rule in rules if rule.protocol != names.PROTOCOL)
     state |= observe_filters()
-    return KernelSnapshot(state, ownership.pods(state), mappings_in(state), others_rules)
+    indexes = {mac: nic.index for mac, nic in nics.items()}
+    return KernelSnapshot(state, ownership.pods(state), mappings_in(state), others_rules, indexes)
 
 
 def place(
