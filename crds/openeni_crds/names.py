@@ -122,7 +122,7 @@ MARK_BITS: Final = 5  # at least: one value for replies, 30 for ENIs
 NFT_TABLE: Final = "openeni"
 VETH_MAC: Final = "ee:ee:ee:ee:ee:ee"
 GATEWAY_V4: Final = "169.254.1.1"
-GATEWAY_V6: Final = "fe80::1"
+GATEWAY_V6: Final = "fe80::ecee:eeff:feee:eeee"  # of VETH_MAC by EUI-64; fe80::1 is many a router's
 METADATA_V4: Final = "169.254.169.254"
 METADATA_V6: Final = "fe80::a9fe:a9fe"
 

@@ -124,7 +124,8 @@ def _kernel() -> tuple[tuple[str, str], ...]:
             f"{code(f'{names.MARK_MASK:#010x}')}, or those of `agent.markMask`",
         ),
         (
-            "gateway of veth pods",
-            f"{code(names.GATEWAY_V4)} and {code(names.GATEWAY_V6)}, at {code(names.VETH_MAC)}",
+            "gateway of `Veth` and `L2` pods",
+            f"{code(names.GATEWAY_V4)} and {code(names.GATEWAY_V6)}",
         ),
+        ("its MAC", f"{code(names.VETH_MAC)} with `Veth`, the ENI's own in `L2`"),
     )

@@ -1,7 +1,8 @@
 """Compare observed with wanted state: the one comparison behind ADD, CHECK, DEL and repair."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from typing import Final
+from typing import Final, TypeAlias
 
 from openeni_crds import names
 from openeni_nodeagent.addresses import IPV4, family_of
@@ -35,6 +36,8 @@ _ORDER: Final[dict[type[Item], int]] = {
     )
 }
 
+_Place: TypeAlias = tuple[str | int | bool, ...]
+
 
 def diff(observed: State, wanted: State) -> tuple[Operation, ...]:
     """Return the operations, in order, that turn `observed` into `wanted`; () if they are equal.
@@ -47,11 +50,12 @@ def diff(observed: State, wanted: State) -> tuple[Operation, ...]:
     missing = wanted - frozenset(i for i in observed if not any(_stands_on(i, e) for e in lost))
     there = {i.identity for i in observed if isinstance(i, Link)}
     created = [i for i in missing if isinstance(i, Link) and _is_created(i, there)]
+    replaced = _replaced(observed, surplus, missing)
     return in_order(
         (
-            *(Operation(Verb.REMOVE, i) for i in _gone(surplus, missing)),
+            *(Operation(Verb.REMOVE, i) for i in _gone(surplus, missing) if i not in replaced),
             *(Operation(Verb.ADD, i) for i in created),
-            *(Operation(_verb(i), i) for i in missing),
+            *(Operation(_verb(i, replaced), i) for i in missing),
         )
     )
 
@@ -63,15 +67,15 @@ def in_order(operations: Collection[Operation]) -> tuple[Operation, ...]:
     still be what another was told to jump to. A rule goes last if anything comes: until then,
     chains may give packets the mark that it has, and what ends them in its table stays there. And a
     rule by which pods reach what only a chain keeps them from comes after that. By IPv6 a route's
-    gateway needs a route in the same table.
+    gateway needs a route in the same table. One that is replaced needs its former gateway until
+    then, with the route and the neighbour of that.
 
     Chains that set marks need routes and rules. Those that only protect come before all else: no
     refusal holds them back, and they are there once their NIC is up.
     """
     comes = any(o.verb is not Verb.REMOVE for o in operations)
     created = [o.item for o in operations if o.verb is Verb.ADD and isinstance(o.item, Link)]
-    # The kernel may take a route that goes for one that has come with its destination.
-    tables = {o.item.table for o in operations if o.verb is Verb.ADD and isinstance(o.item, Route)}
+    last = _last(operations)
 
     def place(operation: Operation) -> tuple[int, int, bool]:
         kind = _ORDER[type(operation.item)]
@@ -80,8 +84,8 @@ def in_order(operations: Collection[Operation]) -> tuple[Operation, ...]:
         match operation.item:
             case Chain() as chain if comes:
                 position = (-1, 0) if chain.protects and not goes else (2, kind)
-            case (Rule() | Route()) as item if goes and comes and _goes_last(item, tables):
-                position = 3, isinstance(item, Route)
+            case (Rule() | Route() | Neighbour()) as item if goes and item in last:
+                position = 3, not isinstance(item, Rule)
             case Rule(priority=names.RULE_ANSWER_V6) if not goes:
                 position = 2, len(_ORDER)
             case Sysctl() as written if not any(_stands_on(written, link) for link in created):
@@ -151,11 +155,27 @@ def _with_ipv4(items: Iterable[Item]) -> set[int]:
     return {i.index for i in items if isinstance(i, Address) and family_of(i.address) == IPV4}
 
 
-def _goes_last(item: Rule | Route, others: Collection[int]) -> bool:
-    """Return True for a rule, and for what ends packets in a table that is none of `others`."""
-    if isinstance(item, Rule):
-        return True
-    return item.type is not RouteType.UNICAST and item.table not in others
+def _last(operations: Collection[Operation]) -> State:
+    """Return what goes after all that comes: rules, what ends packets in a table, and gateways.
+
+    The kernel may take a route that goes for one that has come with its destination.
+    """
+    coming = [o for o in operations if o.verb is not Verb.REMOVE]
+    routes = [o for o in coming if isinstance(o.item, Route)]
+    tables = {o.item.table for o in routes if o.verb is Verb.ADD and isinstance(o.item, Route)}
+    places = {None, *(_place(o.item) for o in coming)}
+    replaces = any(o.verb is Verb.CHANGE for o in routes)
+
+    def is_last(item: Item) -> bool:
+        match item:
+            case Rule():
+                return bool(coming)
+            case Route(type=kind) if kind is not RouteType.UNICAST:
+                return bool(coming) and item.table not in tables
+            case _:
+                return replaces and _place(item) not in places
+
+    return frozenset(o.item for o in operations if o.verb is Verb.REMOVE and is_last(o.item))
 
 
 def _is_created(link: Link, there: set[tuple[str | int, ...]]) -> bool:
@@ -176,8 +196,34 @@ def _stands_on(item: Item, link: Link) -> bool:
     return item.index == link.index
 
 
-def _verb(item: Item) -> Verb:
-    return Verb.CHANGE if isinstance(item, Link) else Verb.ADD
+def _place(item: Item) -> _Place | None:
+    """Return what the kernel has one route or neighbour for, which another one can replace.
+
+    None for other items, and for routes that reject packets: by IPv6 these stand beside others.
+    """
+    match item:
+        case Route(type=RouteType.UNICAST):
+            return item.destination, item.table, item.metric
+        case Neighbour():
+            return item.index, item.address, bool(item.mac)
+        case _:
+            return None
+
+
+def _replaced(observed: State, surplus: State, missing: State) -> State:
+    """Return surplus routes and neighbours, and the missing ones that come in the place of each.
+
+    The kernel replaces one at once: no packet finds the place empty. Of several in one place, as
+    there may be by IPv6, it would replace any.
+    """
+    counted = Counter(map(_place, observed))
+    places = {place for place in map(_place, surplus) if place and counted[place] == 1}
+    places &= set(map(_place, missing))
+    return frozenset(i for i in surplus | missing if _place(i) in places)
+
+
+def _verb(item: Item, replaced: State) -> Verb:
+    return Verb.CHANGE if isinstance(item, Link) or item in replaced else Verb.ADD
 
 
 def _gone(surplus: State, missing: State) -> Iterable[Item]:

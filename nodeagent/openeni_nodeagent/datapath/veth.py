@@ -1,8 +1,8 @@
 """Plan the veth datapath: one pair for each pod, routed by the node, with proxy ARP on the ENI.
 
-The pod's gateway is 169.254.1.1 (fe80::1), with the MAC of the host's end as a permanent neighbour.
-That MAC is the same for every pair and set at creation: systemd's MACAddressPolicy would replace a
-random one later, and leave the pod with a stale neighbour.
+The pod's gateway is 169.254.1.1 (by IPv6 `GATEWAY_V6`), with the MAC of the host's end as a
+permanent neighbour. That MAC is the same for every pair and set at creation: systemd's
+MACAddressPolicy would replace a random one later, and leave the pod with a stale neighbour.
 """
 
 from openeni_crds import names

@@ -28,13 +28,20 @@ from openeni_nodeagent.datapath.model import (
     Operation,
     Verb,
 )
-from openeni_nodeagent.datapath.plan import plan_pod
+from openeni_nodeagent.datapath.plan import plan_pod, pod_gateways
 from openeni_nodeagent.datapath_api import LinkFacts, NodeFacts
+from openeni_nodeagent.phases import Stopwatch
+from openeni_testing.network import neutron
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.node import eni_facts, pod_interface
 from openeni_testing.network.one_eni import OneENI
 
 pytestmark = pytest.mark.root
+
+
+def one(operation: Operation) -> None:
+    with Netlink() as netlink:
+        apply([operation], netlink)
 
 
 def steps(place: NodePod, netns: str) -> list[Callable[[], None]]:
@@ -52,10 +59,6 @@ def steps(place: NodePod, netns: str) -> list[Callable[[], None]]:
     def in_pod_namespace(operation: Operation) -> None:
         with open_namespace(netns) as namespace:
             in_namespace(namespace, partial(one, operation))
-
-    def one(operation: Operation) -> None:
-        with Netlink() as netlink:
-            apply([operation], netlink)
 
     rest = [partial(one, o) for o in on_host if o not in creations]
     return [
@@ -201,6 +204,27 @@ def test_an_add_to_a_running_pod_repairs_it_without_touching_its_link(
     assert bench.state() == whole
     assert bench.check(netns.path) == ()
     assert netns.sysctl("net/ipv4/conf/eth0/medium_id") == "7"
+    bench.delete(netns.path)
+
+
+def test_at_every_step_from_the_gateway_of_before_a_pod_reaches_the_outside(
+    bench: OneENI, netns: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """fe80::1 was the gateway of pods that an upgraded agent finds."""
+    place, run = bench.place(), bench.node.namespace.run
+    with open_namespace(netns.path) as namespace:
+        with monkeypatch.context() as before:
+            before.setattr(names, "GATEWAY_V6", "fe80::1")
+            plan_pod.cache_clear()
+            run(pod.build, place, namespace, Stopwatch())
+        plan_pod.cache_clear()
+        run(bench.node.datapath.finish_add, bench.pod)
+        found = run(pod.compare_inside, place, namespace)
+        assert bool(found) == bool(pod_gateways(place))
+        for number, operation in enumerate(found):
+            assert netns.ping(neutron.OUTSIDE_6), f"after {number} of {len(found)} steps"
+            netns.run(one, operation)
+    assert bench.check(netns.path) == ()
     bench.delete(netns.path)
 
 

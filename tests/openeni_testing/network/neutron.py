@@ -27,7 +27,7 @@ OUTSIDE_6: Final = "fd02::2"
 _BRIDGE: Final = "type bridge forward_delay 0 mcast_snooping 0"
 METADATA: Final = "169.254.169.254"
 METADATA_6: Final = "fe80::a9fe:a9fe"
-_ROUTER_LINK_LOCAL: Final = "fe80::f816:3eff:fe00:1"  # of ROUTER_MAC
+ROUTER_LINK_LOCAL: Final = "fe80::f816:3eff:fe00:1"  # of ROUTER_MAC
 # Of security groups that let everything pass. ML2/OVN drops `ct.inv`, the Open vSwitch firewall
 # `+inv`.
 _INVALID: Final = """
@@ -72,7 +72,7 @@ class NeutronNetwork:
             f"addr add {METADATA}/32 dev br-pods",
             # Its own comes first: it asks for neighbours by the first one, and no pod may answer
             # the metadata service.
-            f"addr add {_ROUTER_LINK_LOCAL}/64 dev br-pods nodad",
+            f"addr add {ROUTER_LINK_LOCAL}/64 dev br-pods nodad",
             f"addr add {METADATA_6}/128 dev br-pods nodad",
             "link set br-pods up",
             f"link add br-nodes address fa:16:3e:00:00:02 {_BRIDGE}",
@@ -117,6 +117,15 @@ class NeutronNetwork:
     def narrow(self, bridge: str, mtu: int) -> None:
         """Give a network's bridge, and so its gateway, this MTU, whatever its ports' is."""
         self.fabric.ip(f"link set {bridge} mtu {mtu}")
+
+    def rename_router(self, link_local: str) -> None:
+        """Give the pods' gateway another link-local address, as a provider's router may have."""
+        self.fabric.ip(
+            "addr flush dev br-pods scope link",
+            f"addr add {link_local}/64 dev br-pods nodad",
+            f"addr add {METADATA_6}/128 dev br-pods nodad",
+            "neigh flush dev br-pods",
+        )
 
     def add_bridge(self, bridge: str, number: int, mtu: int) -> None:
         """Add a network for pods, 10.<number>.0.0/24 and fd<number>::/64, with its gateway."""

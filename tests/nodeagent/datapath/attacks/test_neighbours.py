@@ -92,7 +92,7 @@ def test_no_message_of_neighbour_discovery_and_no_redirect_gets_past_the_guard(
     node: Node, pod: Pod
 ) -> None:
     allow_ipv6(node, pod)
-    target = ip_address("fe80::1").packed
+    target = ip_address(names.GATEWAY_V6).packed
     solicited = [
         icmpv6(ROUTER, "ff02::1", kind, bytes(4) + target, MACS) for kind in (133, 135, 136)
     ]

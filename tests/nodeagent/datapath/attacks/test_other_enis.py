@@ -11,6 +11,7 @@ from ipaddress import ip_address
 
 import pytest
 
+from openeni_crds import names
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
 from openeni_nodeagent.pod_options import Bandwidth, PortMapping, RateLimit, Transport
 from openeni_testing.network import frames, neutron
@@ -172,7 +173,7 @@ def lies(target: str) -> list[bytes]:
     redirect = bytes(4) + first_hop + outside + link_layer
     override = b"\x20\0\0\0" + ip_address(neutron.GATEWAY_6).packed + link_layer
     return [
-        icmpv6("fe80::1", target, REDIRECT, redirect, MACS),
+        icmpv6(names.GATEWAY_V6, target, REDIRECT, redirect, MACS),
         icmpv6(neutron.GATEWAY_6, target, ADVERTISEMENT, override, MACS),
     ]
 

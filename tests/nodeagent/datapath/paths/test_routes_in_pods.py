@@ -4,6 +4,7 @@ from collections.abc import Generator
 
 import pytest
 
+from openeni_crds import names
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
 from openeni_testing.network import neutron
 from openeni_testing.network.topology import Topology
@@ -27,10 +28,25 @@ def test_an_l2_pod_is_not_redirected_past_the_node(topology: Topology) -> None:
     A pod that listened would answer a NodePort's client past the node's conntrack.
     """
     pod = topology.pods["a1"].namespace
-    for address, gateway in ((neutron.OUTSIDE, "169.254.1.1"), (neutron.OUTSIDE_6, "fe80::1")):
+    for address, gateway in (
+        (neutron.OUTSIDE, names.GATEWAY_V4),
+        (neutron.OUTSIDE_6, names.GATEWAY_V6),
+    ):
         for _ in range(12):
             assert pod.ping(address)
         assert f"via {gateway}" in pod.program("ip", "route", "get", address)
+
+
+@pytest.mark.parametrize("topology", DUAL, indirect=True)
+def test_a_router_that_calls_itself_fe80_1_reaches_pods(topology: Topology) -> None:
+    """Many providers' do. It asks for a pod by that address, and the pod answers to it."""
+    network, address = topology.network, topology.of("a1", 6)
+    assert network.outside.ask(address, 80) is not None
+    network.rename_router("fe80::1")
+    try:
+        assert network.outside.ask(address, 80) is not None
+    finally:
+        network.rename_router(neutron.ROUTER_LINK_LOCAL)
 
 
 @pytest.mark.parametrize("topology", IPVlanMode, indirect=True)
