@@ -136,6 +136,16 @@ def lives(tmp_path: Path, executable: Path) -> Generator[Lives]:
         made.kubelet.close()
 
 
+def test_a_pod_is_served_as_long_as_the_agent_runs(lives: Lives) -> None:
+    """What happens to the journal must happen to one that an agent has read."""
+    pod = lives.kubelet.add_pod()
+    wait_for(lives.kubelet.is_idle, "the pod has an address")
+    assert pod.ready
+    assert lives.kubelet.is_served(pod.ready)
+    lives.agent.kill()
+    assert not lives.kubelet.is_served(pod.ready)
+
+
 @pytest.mark.exhaustive
 @pytest.mark.timeout(SECONDS)
 def test_killed_at_random_instants_every_account_agrees(lives: Lives) -> None:
