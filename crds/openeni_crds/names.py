@@ -122,7 +122,8 @@ MARK_BITS: Final = 5  # at least: one value for replies, 30 for ENIs
 NFT_TABLE: Final = "openeni"
 VETH_MAC: Final = "ee:ee:ee:ee:ee:ee"
 GATEWAY_V4: Final = "169.254.1.1"
-GATEWAY_V6: Final = "fe80::ecee:eeff:feee:eeee"  # of VETH_MAC by EUI-64; fe80::1 is many a router's
+GATEWAY_V6: Final = "fe80::1"  # of veth pods, on a link of their own
+GATEWAY_V6_L2: Final = "fe80::ecee:eeff:feee:eeee"  # by VETH_MAC: fe80::1 may be the router's
 METADATA_V4: Final = "169.254.169.254"
 METADATA_V6: Final = "fe80::a9fe:a9fe"
 

@@ -124,8 +124,11 @@ def _kernel() -> tuple[tuple[str, str], ...]:
             f"{code(f'{names.MARK_MASK:#010x}')}, or those of `agent.markMask`",
         ),
         (
-            "gateway of `Veth` and `L2` pods",
-            f"{code(names.GATEWAY_V4)} and {code(names.GATEWAY_V6)}",
+            "gateway of `Veth` pods",
+            f"{code(names.GATEWAY_V4)} and {code(names.GATEWAY_V6)}, at {code(names.VETH_MAC)}",
         ),
-        ("its MAC", f"{code(names.VETH_MAC)} with `Veth`, the ENI's own in `L2`"),
+        (
+            "gateway of `L2` pods",
+            f"{code(names.GATEWAY_V4)} and {code(names.GATEWAY_V6_L2)}, at the ENI's own MAC",
+        ),
     )

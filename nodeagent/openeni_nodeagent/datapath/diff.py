@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from typing import Final, TypeAlias
 
 from openeni_crds import names
@@ -67,15 +68,16 @@ def in_order(operations: Collection[Operation]) -> tuple[Operation, ...]:
     still be what another was told to jump to. A rule goes last if anything comes: until then,
     chains may give packets the mark that it has, and what ends them in its table stays there. And a
     rule by which pods reach what only a chain keeps them from comes after that. By IPv6 a route's
-    gateway needs a route in the same table. One that is replaced needs its former gateway until
-    then, with the route and the neighbour of that.
+    gateway needs a route in the same table.
 
     Chains that set marks need routes and rules. Those that only protect come before all else: no
     refusal holds them back, and they are there once their NIC is up.
     """
     comes = any(o.verb is not Verb.REMOVE for o in operations)
     created = [o.item for o in operations if o.verb is Verb.ADD and isinstance(o.item, Link)]
-    last = _last(operations)
+    # The kernel may take a route that goes for one that has come with its destination.
+    routes = [(o.verb, o.item) for o in operations if isinstance(o.item, Route)]
+    tables = {item.table for verb, item in routes if verb is not Verb.REMOVE}
 
     def place(operation: Operation) -> tuple[int, int, bool]:
         kind = _ORDER[type(operation.item)]
@@ -84,8 +86,8 @@ def in_order(operations: Collection[Operation]) -> tuple[Operation, ...]:
         match operation.item:
             case Chain() as chain if comes:
                 position = (-1, 0) if chain.protects and not goes else (2, kind)
-            case (Rule() | Route() | Neighbour()) as item if goes and item in last:
-                position = 3, not isinstance(item, Rule)
+            case (Rule() | Route()) as item if goes and comes and _goes_last(item, tables):
+                position = 3, isinstance(item, Route)
             case Rule(priority=names.RULE_ANSWER_V6) if not goes:
                 position = 2, len(_ORDER)
             case Sysctl() as written if not any(_stands_on(written, link) for link in created):
@@ -135,6 +137,15 @@ def differing_from(seen: State, operations: Iterable[Operation]) -> Iterator[Ope
     return (o for o in operations if o.verb is Verb.REMOVE or o.item not in seen)
 
 
+def with_lower_mtus(planned: State, seen: State) -> State:
+    """Return the plan with the MTUs of those links that have a lower one than planned."""
+    mtus = {i.index: i.mtu for i in seen if isinstance(i, Link)}
+    return frozenset(
+        replace(i, mtu=min(i.mtu, mtus.get(i.index, i.mtu))) if isinstance(i, Link) else i
+        for i in planned
+    )
+
+
 def changes_links(operations: Iterable[Operation]) -> bool:
     """Return True if a link is to be created or removed: a pod has to be built anew."""
     return any(isinstance(o.item, Link) and o.verb is not Verb.CHANGE for o in operations)
@@ -155,27 +166,11 @@ def _with_ipv4(items: Iterable[Item]) -> set[int]:
     return {i.index for i in items if isinstance(i, Address) and family_of(i.address) == IPV4}
 
 
-def _last(operations: Collection[Operation]) -> State:
-    """Return what goes after all that comes: rules, what ends packets in a table, and gateways.
-
-    The kernel may take a route that goes for one that has come with its destination.
-    """
-    coming = [o for o in operations if o.verb is not Verb.REMOVE]
-    routes = [o for o in coming if isinstance(o.item, Route)]
-    tables = {o.item.table for o in routes if o.verb is Verb.ADD and isinstance(o.item, Route)}
-    places = {None, *(_place(o.item) for o in coming)}
-    replaces = any(o.verb is Verb.CHANGE for o in routes)
-
-    def is_last(item: Item) -> bool:
-        match item:
-            case Rule():
-                return bool(coming)
-            case Route(type=kind) if kind is not RouteType.UNICAST:
-                return bool(coming) and item.table not in tables
-            case _:
-                return replaces and _place(item) not in places
-
-    return frozenset(o.item for o in operations if o.verb is Verb.REMOVE and is_last(o.item))
+def _goes_last(item: Rule | Route, others: Collection[int]) -> bool:
+    """Return True for a rule, and for what ends packets in a table that is none of `others`."""
+    if isinstance(item, Rule):
+        return True
+    return item.type is not RouteType.UNICAST and item.table not in others
 
 
 def _is_created(link: Link, there: set[tuple[str | int, ...]]) -> bool:
@@ -199,10 +194,11 @@ def _stands_on(item: Item, link: Link) -> bool:
 def _place(item: Item) -> _Place | None:
     """Return what the kernel has one route or neighbour for, which another one can replace.
 
-    None for other items, and for routes that reject packets: by IPv6 these stand beside others.
+    None for other items, for routes that reject packets, which by IPv6 stand beside others, and for
+    routes of others: with a TOS, say, they have another place.
     """
     match item:
-        case Route(type=RouteType.UNICAST):
+        case Route(type=RouteType.UNICAST, protocol=names.PROTOCOL):
             return item.destination, item.table, item.metric
         case Neighbour():
             return item.index, item.address, bool(item.mac)

@@ -109,7 +109,7 @@ def _source_nat(eni: NodeENI, address: str) -> set[Item]:
 
 def _l2_pod_items(pod: NodePod, address: str) -> set[Item]:
     family, eni = family_of(address), pod.eni
-    via = gateway(family)
+    via = gateway(eni, family)
     subnets = {s.cidr for s in eni.facts.subnets if family_of(s.cidr) == family}
     return {
         Address(pod.pod_index, address, address_bits(family)),

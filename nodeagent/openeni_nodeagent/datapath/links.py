@@ -153,9 +153,10 @@ def is_chosen(index: int) -> bool:
     return _INDEX_BASE <= index < _INDEX_BASE + _INDEX_SPAN
 
 
-def gateway(family: int) -> str:
-    """Return the address under which pods reach their gateway, the node."""
-    return {IPV4: names.GATEWAY_V4, IPV6: names.GATEWAY_V6}[family]
+def gateway(eni: NodeENI, family: int) -> str:
+    """Return the address under which an ENI's pods reach their gateway, the node."""
+    by_ipv6 = names.GATEWAY_V6_L2 if eni.layer_2 else names.GATEWAY_V6
+    return {IPV4: names.GATEWAY_V4, IPV6: by_ipv6}[family]
 
 
 def _first_of_family(addresses: tuple[str, ...], family: int) -> str:

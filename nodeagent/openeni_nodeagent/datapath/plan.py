@@ -88,7 +88,7 @@ def pod_gateways(pod: NodePod) -> tuple[str, ...]:
     """Return one gateway for each family; none in l3s and l3, where the default route has none."""
     if pod.eni.ipvlan and not pod.eni.layer_2:
         return ()
-    return tuple(dict.fromkeys(gateway(family_of(a)) for a in pod.facts.addresses))
+    return tuple(dict.fromkeys(gateway(pod.eni, family_of(a)) for a in pod.facts.addresses))
 
 
 def _forwarding(link: str) -> State:

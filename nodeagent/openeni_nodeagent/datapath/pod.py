@@ -12,8 +12,10 @@ from openeni_nodeagent.datapath.diff import (
     is_link_creation,
     is_offload,
     losing_ipv4,
+    with_lower_mtus,
     without_flushed,
 )
+from openeni_nodeagent.datapath.inside.former_gateways import is_of_gateway, keeping_used_gateways
 from openeni_nodeagent.datapath.inside.slaves import remove_slaves
 from openeni_nodeagent.datapath.links import NodePod
 from openeni_nodeagent.datapath.linux import uapi
@@ -204,11 +206,12 @@ def compare_inside(pod: NodePod, namespace: int) -> tuple[Operation, ...]:
     facts = pod.facts
     seen = in_namespace(namespace, _observe_pod)
     planned = plan_pod(replace(pod, pod_index=_index(seen, facts.interface, pod.pod_index))).pod
-    planned = _with_lower_mtu(planned, seen)
+    planned = with_lower_mtus(planned, seen)
     in_pod = ownership.of_interface(seen, facts.interface, facts.addresses)
     in_pod |= ownership.in_place_of(seen, planned)
     in_pod |= in_namespace(namespace, partial(observe_pod_sysctls, planned))
-    return (*_anothers(pod, seen), *diff(in_pod, planned))
+    found = keeping_used_gateways(diff(in_pod, planned), in_pod, namespace)
+    return (*_anothers(pod, seen), *found)
 
 
 def with_free_indexes(pod: NodePod, namespace: int) -> NodePod:
@@ -226,12 +229,17 @@ def with_free_indexes(pod: NodePod, namespace: int) -> NodePod:
 
 
 def _apply_inside(namespace: int, operations: Sequence[Operation], stopwatch: Stopwatch) -> None:
-    """Write sysctls in the namespace, then apply the rest on a socket that was opened there."""
+    """Write sysctls in the namespace, then apply the rest on a socket that was opened there.
+
+    A former gateway goes once the kernel has accepted all else.
+    """
     sysctls = [o.item for o in operations if isinstance(o.item, Sysctl)]
     with stopwatch.phase("namespace"):
         seen_in_pod = in_namespace(namespace, partial(_open_in_namespace, sysctls))
     with stopwatch.phase("pod"), seen_in_pod:
-        apply([o for o in operations if not isinstance(o.item, Sysctl)], seen_in_pod)
+        rest = [o for o in operations if not (isinstance(o.item, Sysctl) or is_of_gateway(o))]
+        apply(rest, seen_in_pod)
+        apply([o for o in operations if is_of_gateway(o)], seen_in_pod)
 
 
 def _raise_if_refused(refused: Sequence[Refusal]) -> None:
@@ -282,15 +290,6 @@ def _is_interface(link: Link, pod: NodePod) -> bool:
 
 def _index(state: State, name: str, otherwise: int) -> int:
     return next((i.index for i in state if isinstance(i, Link) and i.name == name), otherwise)
-
-
-def _with_lower_mtu(planned: State, seen: State) -> State:
-    """Return the plan with the MTUs of those links that have a lower one than planned."""
-    mtus = {i.index: i.mtu for i in seen if isinstance(i, Link)}
-    return frozenset(
-        replace(i, mtu=min(i.mtu, mtus.get(i.index, i.mtu))) if isinstance(i, Link) else i
-        for i in planned
-    )
 
 
 def _next_free(index: int, taken: set[int]) -> int:

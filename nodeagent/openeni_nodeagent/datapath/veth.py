@@ -1,8 +1,8 @@
 """Plan the veth datapath: one pair for each pod, routed by the node, with proxy ARP on the ENI.
 
-The pod's gateway is 169.254.1.1 (by IPv6 `GATEWAY_V6`), with the MAC of the host's end as a
-permanent neighbour. That MAC is the same for every pair and set at creation: systemd's
-MACAddressPolicy would replace a random one later, and leave the pod with a stale neighbour.
+The pod's gateway is 169.254.1.1 (fe80::1), with the MAC of the host's end as a permanent neighbour.
+That MAC is the same for every pair and set at creation: systemd's MACAddressPolicy would replace a
+random one later, and leave the pod with a stale neighbour.
 """
 
 from openeni_crds import names
@@ -59,7 +59,7 @@ def _host_items(pod: NodePod, address: str) -> set[Item]:
 
 def _pod_items(pod: NodePod, address: str) -> set[Item]:
     family = family_of(address)
-    via = gateway(family)
+    via = gateway(pod.eni, family)
     return {
         Address(pod.pod_index, address, address_bits(family)),
         Neighbour(pod.pod_index, via, names.VETH_MAC),

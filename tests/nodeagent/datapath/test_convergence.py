@@ -28,7 +28,7 @@ from openeni_nodeagent.datapath.model import (
     Operation,
     Verb,
 )
-from openeni_nodeagent.datapath.plan import plan_pod, pod_gateways
+from openeni_nodeagent.datapath.plan import plan_pod
 from openeni_nodeagent.datapath_api import LinkFacts, NodeFacts
 from openeni_nodeagent.phases import Stopwatch
 from openeni_testing.network import neutron
@@ -210,17 +210,17 @@ def test_an_add_to_a_running_pod_repairs_it_without_touching_its_link(
 def test_at_every_step_from_the_gateway_of_before_a_pod_reaches_the_outside(
     bench: OneENI, netns: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """fe80::1 was the gateway of pods that an upgraded agent finds."""
+    """fe80::1 was the gateway of l2 pods that an upgraded agent finds."""
     place, run = bench.place(), bench.node.namespace.run
     with open_namespace(netns.path) as namespace:
         with monkeypatch.context() as before:
-            before.setattr(names, "GATEWAY_V6", "fe80::1")
+            before.setattr(names, "GATEWAY_V6_L2", "fe80::1")
             plan_pod.cache_clear()
             run(pod.build, place, namespace, Stopwatch())
         plan_pod.cache_clear()
         run(bench.node.datapath.finish_add, bench.pod)
         found = run(pod.compare_inside, place, namespace)
-        assert bool(found) == bool(pod_gateways(place))
+        assert bool(found) == (bench.eni.datapath.ipvlan_mode is IPVlanMode.L2)
         for number, operation in enumerate(found):
             assert netns.ping(neutron.OUTSIDE_6), f"after {number} of {len(found)} steps"
             netns.run(one, operation)

@@ -144,19 +144,20 @@ def test_a_link_changes_its_group_in_place() -> None:
     assert diff(frozenset({LINKS[0]}), frozenset({moved})) == (Operation(Verb.CHANGE, moved),)
 
 
-def test_a_gateway_that_differs_stays_until_no_route_needs_it() -> None:
-    """Pods of a version before: no packet of theirs finds the node without a route."""
-    old, new = (
-        (
-            Neighbour(8, gateway, "fa:16:3e:00:00:01"),
-            Route(f"{gateway}/128", 254, 8),
-            Route("::/0", 254, 8, gateway),
-        )
-        for gateway in ("fe80::1", "fe80::2")
-    )
-    done = [(o.verb, o.item) for o in diff(frozenset(old), frozenset(new))]
-    assert done[:3] == [(Verb.ADD, new[0]), (Verb.ADD, new[1]), (Verb.CHANGE, new[2])]
-    assert set(done[3:]) == {(Verb.REMOVE, old[0]), (Verb.REMOVE, old[1])}
+def test_a_route_of_ours_is_replaced_in_its_place() -> None:
+    old, new = (Route("::/0", 10009, 9, gateway) for gateway in ("fe80::1", "fe80::2"))
+    assert diff(frozenset({old}), frozenset({new})) == (Operation(Verb.CHANGE, new),)
+    theirs = replace(old, protocol=4)
+    done = diff(frozenset({old, theirs}), frozenset({new}))
+    assert set(done) == {Operation(Verb.CHANGE, new), Operation(Verb.REMOVE, theirs)}
+
+
+def test_what_rejects_packets_goes_before_a_route_is_replaced() -> None:
+    """The kernel would take the one that has come for it, by IPv6."""
+    old, new = (Route("::/0", 10009, 9, gateway) for gateway in ("fe80::1", "fe80::2"))
+    ends = Route("::/0", 10009, type=RouteType.UNREACHABLE)
+    done = diff(frozenset({old, ends}), frozenset({new}))
+    assert done == (Operation(Verb.REMOVE, ends), Operation(Verb.CHANGE, new))
 
 
 def test_a_chain_that_differs_is_replaced_by_one_operation() -> None:

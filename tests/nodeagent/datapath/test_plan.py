@@ -103,8 +103,8 @@ def test_an_l2_pod_goes_through_the_node_for_all_but_its_subnet() -> None:
 
 def test_each_family_has_one_gateway_where_the_mode_has_any() -> None:
     assert [pod_gateways(placed_pod(d)) for d in DATAPATHS] == [
-        ("169.254.1.1", names.GATEWAY_V6),
-        ("169.254.1.1", names.GATEWAY_V6),
+        ("169.254.1.1", "fe80::1"),
+        ("169.254.1.1", names.GATEWAY_V6_L2),
         (),
         (),
     ]
@@ -128,6 +128,12 @@ def test_no_address_that_two_bytes_turn_into_the_metadata_services_leaves_an_eni
         for written in (b"\0\0", b"\xff\xff", b"\x39\x11"):
             address = int.from_bytes(service[:place] + written + service[place + 2 :])
             assert any(address & mask == value for mask, value in masks), place
-    for allowed in (names.GATEWAY_V6, "fe80::f816:3eff:fea9:a9fe", "fd98::1", "ff02::1:ffa9:fea9"):
+    for allowed in (
+        names.GATEWAY_V6,
+        names.GATEWAY_V6_L2,
+        "fe80::f816:3eff:fea9:a9fe",
+        "fd98::1",
+        "ff02::1:ffa9:fea9",
+    ):
         address = int(ip_address(allowed))
         assert not any(address & mask == value for mask, value in masks), allowed

@@ -167,13 +167,16 @@ def test_it_is_not_told_that_its_gateway_or_the_outside_has_another_mac(
 
 
 def lies(target: str) -> list[bytes]:
-    """Return a redirect to a neighbour that is nobody, and an advertisement of the gateway."""
+    """Return redirects to a neighbour that is nobody, and an advertisement of the gateway."""
     link_layer = struct.pack("!BB", 2, 1) + bytes.fromhex(LIAR.replace(":", ""))
     first_hop, outside = (ip_address(a).packed for a in (NOBODY[1], neutron.OUTSIDE_6))
     redirect = bytes(4) + first_hop + outside + link_layer
     override = b"\x20\0\0\0" + ip_address(neutron.GATEWAY_6).packed + link_layer
     return [
-        icmpv6(names.GATEWAY_V6, target, REDIRECT, redirect, MACS),
+        *(
+            icmpv6(gateway, target, REDIRECT, redirect, MACS)
+            for gateway in (names.GATEWAY_V6, names.GATEWAY_V6_L2)
+        ),
         icmpv6(neutron.GATEWAY_6, target, ADVERTISEMENT, override, MACS),
     ]
 

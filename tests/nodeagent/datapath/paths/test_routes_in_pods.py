@@ -30,7 +30,7 @@ def test_an_l2_pod_is_not_redirected_past_the_node(topology: Topology) -> None:
     pod = topology.pods["a1"].namespace
     for address, gateway in (
         (neutron.OUTSIDE, names.GATEWAY_V4),
-        (neutron.OUTSIDE_6, names.GATEWAY_V6),
+        (neutron.OUTSIDE_6, names.GATEWAY_V6_L2),
     ):
         for _ in range(12):
             assert pod.ping(address)
