@@ -22,6 +22,7 @@ from openeni_nodeagent.grants.grant import Attachment, Grant
 
 CARRIER_LOST_SECONDS: Final = 3.0  # after that a NIC without a carrier is reported
 NIC_MISSING_SECONDS: Final = 60.0  # after that a NIC counts as missing
+_MISSING: Final = 0  # the index of no NIC
 _log: Final = logging.getLogger(__name__)
 
 
@@ -52,8 +53,9 @@ class LinkReports:
         errors = {name: error for name, error in report.errors.items() if name not in brief}
         return replace(report, errors=errors)
 
-    def take_over(self, report: NodeReport, choice: ENIChoice) -> None:
-        """Report the links."""
+    def take_over(self, report: NodeReport, choice: ENIChoice, grants: Iterable[Grant]) -> None:
+        """Report the links. Pods of `grants` that are new may stand on the NICs of before."""
+        self._remember(grants)
         for eni in choice.served:
             if link := report.links.get(eni.name):
                 self._missing_since.pop(eni.mac, None)
@@ -77,21 +79,13 @@ class LinkReports:
 
         `nics` are the indexes that a look has found, by MAC. A pod that no look has seen yet was
         built on the NIC that its ENI had. Of `grants` without a pod in this look what was known
-        stays.
+        stays. A NIC that was missing comes back as another one, whatever its index.
         """
-        before = {
-            g.attachment: self._nics.get(g.attachment, self._indexes.get(g.eni)) for g in grants
-        }
-        self._nics = {attachment: index for attachment, index in before.items() if index}
-        moved = set[Attachment]()
-        for pod, grant in pods.items():
-            known = before.get(grant.attachment)
-            index = nics.get(pod.eni.mac, known)
-            if index is not None:
-                self._nics[grant.attachment] = index
-                if known not in {None, index}:
-                    moved.add(grant.attachment)
-        return moved
+        self._remember(grants)
+        found = {grant.attachment: nics.get(pod.eni.mac, _MISSING) for pod, grant in pods.items()}
+        before = {its: self._nics.get(its, index) for its, index in found.items()}
+        self._nics |= {its: index for its, index in found.items() if index or its in self._nics}
+        return {its for its, index in found.items() if index not in {_MISSING, before[its]}}
 
     def waits(self) -> bool:
         """Return True if a NIC may soon be reported to be missing, or to have no carrier."""
@@ -104,6 +98,12 @@ class LinkReports:
             )
             for since in times.values()
         )
+
+    def _remember(self, grants: Iterable[Grant]) -> None:
+        known = {
+            g.attachment: self._nics.get(g.attachment, self._indexes.get(g.eni)) for g in grants
+        }
+        self._nics = {its: index for its, index in known.items() if index is not None}
 
     def _failure(self, mac: str, error: DatapathError) -> ConditionValue:
         reason = Reason.KERNEL_REFUSED

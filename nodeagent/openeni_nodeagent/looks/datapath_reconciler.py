@@ -157,7 +157,7 @@ class DatapathReconciler:
         grants = self._grants.all()
         pods = pods_of(choice.served, (g for g in grants if before.get(g.attachment) == g))
         moved = self._links.moved(snapshot.nics, pods, grants)
-        unseen = None if unseen is None else unseen | moved
+        unseen = self._pod_looks.with_moved(unseen, moved)
         wanted = WantedNode(
             node,
             choice.served,
@@ -243,7 +243,7 @@ class DatapathReconciler:
     ) -> None:
         """Keep what the look found, and tell those whom it concerns."""
         self._note(report.repairs)
-        self._links.take_over(report, choice)
+        self._links.take_over(report, choice, self._grants.all())
         for pod in report.disturbed:
             self.look_into(pods[pod].attachment)
         if report.readdressed:  # routes in pods depend on these

@@ -44,6 +44,16 @@ class PodLooks:
         due = time.monotonic() - LOOK_PERIOD_SECONDS
         return asked | self._later | {its for its, (_, at) in self._failed.items() if at <= due}
 
+    def with_moved(
+        self, asked: set[Attachment] | None, moved: AbstractSet[Attachment]
+    ) -> set[Attachment] | None:
+        """Return the pods to be looked into, with those whose NIC is another one now.
+
+        How often these were built again before is not their own doing.
+        """
+        self._rebuilt = [(its, at) for its, at in self._rebuilt if its not in moved]
+        return None if asked is None else asked | moved
+
     def finish(
         self,
         asked: AbstractSet[Attachment],

@@ -11,7 +11,14 @@ from openeni_crds.meta import decode
 from openeni_crds.names import ENIS
 from openeni_crds.status.eni import NodeStatus
 from openeni_nodeagent.cluster.facts import eni_facts
-from openeni_nodeagent.datapath_api import ENIFacts, LinkFacts
+from openeni_nodeagent.datapath_api import (
+    ENIFacts,
+    Hold,
+    LinkFacts,
+    NodeReport,
+    NodeSnapshot,
+    WantedNode,
+)
 from openeni_nodeagent.enis.link_status import ConditionValue
 from openeni_nodeagent.grants.grant import Grant
 from openeni_testing.agent import node_objects
@@ -96,6 +103,37 @@ def test_a_pod_whose_nic_was_plugged_again_is_looked_into(tmp_path: Path, replac
     parts.datapath.looked_into.clear()
     parts.look()
     assert not parts.datapath.looked_into
+
+
+def test_a_nic_that_comes_back_under_its_index_is_another_one(tmp_path: Path) -> None:
+    """As one that was in another namespace, where somebody may have chosen its index."""
+    parts, _ = with_pod(tmp_path, replaced=False)
+    parts.datapath.nics.remove(OLD)
+    parts.look()
+    parts.datapath.looked_into.clear()
+    parts.datapath.nics.add(OLD)
+    parts.look()
+    assert parts.datapath.looked_into.keys() == {"web"}
+
+
+def test_a_pod_that_was_built_during_the_look_that_saw_its_nic_go_is_looked_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stands on the NIC of before, and no look has known it with that one."""
+    parts, _ = with_pod(tmp_path, replaced=False)
+    parts.datapath.looked_into.clear()
+    reconcile = parts.datapath.reconcile
+
+    def slow(snapshot: NodeSnapshot, wanted: WantedNode, hold: Hold) -> NodeReport:
+        monkeypatch.undo()
+        parts.grant("late", "late")
+        parts.datapath.plugged[OLD] += 1
+        return reconcile(snapshot, wanted, hold)
+
+    monkeypatch.setattr(parts.datapath, "reconcile", slow)
+    for _ in range(2):
+        parts.look()
+    assert parts.datapath.looked_into.keys() == {"web", "late"}
 
 
 @pytest.mark.parametrize("during", [False, True])

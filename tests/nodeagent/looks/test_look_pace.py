@@ -25,6 +25,7 @@ from openeni_nodeagent.looks.look_pace import (
     SETTLE_SECONDS,
 )
 from openeni_nodeagent.looks.pod_looks import LOOK_PERIOD_SECONDS, REBUILDS
+from openeni_testing.agent import node_objects
 from openeni_testing.agent.clock import Clock
 from openeni_testing.agent.parts import NODE_FACTS, AgentParts
 
@@ -169,6 +170,21 @@ def test_a_pod_that_breaks_its_datapath_each_time_is_built_again_a_few_times_in_
     assert parts.looks.difference(pod.attachment) is not None
     clock.now += LOOK_PERIOD_SECONDS
     assert rebuilds(REBUILDS + 2) == REBUILDS
+
+
+def test_a_pod_is_built_again_as_often_as_its_nic_is_plugged_again(
+    parts: AgentParts, clock: Clock
+) -> None:
+    """That is not the pod's own doing."""
+    pod = parts.grant("web", "web")
+    (address,) = pod.addresses
+    parts.look()
+    for _ in range(2 * REBUILDS):
+        parts.datapath.plugged[node_objects.mac(0)] += 1
+        parts.datapath.lose(address)
+        clock.now += parts.looks.pace.delay()
+        parts.look()
+        assert address in parts.datapath.pods()
 
 
 def test_pods_whose_slaves_were_disturbed_are_looked_into_soon(
