@@ -14,7 +14,7 @@ from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
 from openeni_nodeagent.addresses import link_local
 from openeni_nodeagent.datapath.gateways.arp_listener import ARPListener
 from openeni_nodeagent.datapath.gateways.kernel_gateways import KernelGateways
-from openeni_nodeagent.datapath_api import LinkFacts
+from openeni_nodeagent.datapath_api import KernelRefusedError, LinkFacts
 from openeni_nodeagent.enis import gateways
 from openeni_nodeagent.gateway_api import Answer
 from openeni_testing.agent import node_objects
@@ -100,6 +100,28 @@ def test_a_gateway_is_asked_by_ipv6_as_well() -> None:
         assert answer(neutron.GATEWAY_6) is Answer.NONE
         wait_for(lambda: answer(neutron.GATEWAY_6) is Answer.FRESH, "it has answered")
         assert answer("fd98::99") is answer("fd98::99") is Answer.NONE
+        assert network.dropped() == {}
+    finally:
+        node.close()
+        network.close()
+
+
+def test_nobody_is_asked_as_another_address_of_the_node() -> None:
+    """While the ENI has lost its own: the kernel would take one of another link's."""
+    network, node = NeutronNetwork(), Namespace("node")
+    try:
+        network.plug(node, "eth0", Port("node", "fa:16:3e:99:00:11", ("10.99.0.11",)))
+        network.plug(node, "ens7", Port("eni", node_objects.mac(0), ("10.98.0.4",)))
+        for device in ("eth0", "ens7"):
+            node.sysctl(f"net/ipv6/conf/{device}/disable_ipv6", "1")
+        node.ip("addr add 10.99.0.11/24 dev eth0", "link set eth0 up", "link set ens7 up")
+        link = LinkFacts("ens7", node.run(lambda: if_nametoindex("ens7")))
+        with pytest.raises(KernelRefusedError, match="ens7 has no IPv4 address"):
+            node.run(KernelGateways().ask, link, GATEWAY)
+        node.ip("addr add 10.98.0.4/32 dev ens7", f"route add {GATEWAY} dev ens7")
+        wait_for(
+            lambda: node.run(KernelGateways().ask, link, GATEWAY) is Answer.FRESH, "it answers"
+        )
         assert network.dropped() == {}
     finally:
         node.close()

@@ -3,9 +3,9 @@
 import errno
 from typing import Final
 
-from openeni_nodeagent.addresses import family_of
+from openeni_nodeagent.addresses import IPV4, family_of
 from openeni_nodeagent.datapath.gateways.arp_listener import ARPListener
-from openeni_nodeagent.datapath.linux import items, readers, uapi
+from openeni_nodeagent.datapath.linux import dumps, items, readers, uapi
 from openeni_nodeagent.datapath.linux.attributes import HEADER, attribute
 from openeni_nodeagent.datapath.linux.netlink import DumpRefusedError, Netlink
 from openeni_nodeagent.datapath.linux.pyroute2_classes import NeighbourMessage
@@ -25,6 +25,8 @@ class KernelGateways:
             state, _ = _neighbour(netlink, link.ifindex, gateway)
             if state & _FRESH:
                 return Answer.FRESH
+            if family_of(gateway) == IPV4 and not _has_ipv4(netlink, link.ifindex):
+                raise KernelRefusedError(f"{link.device} has no IPv4 address to ask {gateway} from")
             # With NTF_USE the kernel does what it does before it sends a packet (neigh_event_send).
             flags = uapi.NLM_F_REQUEST | uapi.NLM_F_ACK | uapi.NLM_F_CREATE
             use = _request(uapi.RTM_NEWNEIGH, flags, link.ifindex, gateway, uapi.NTF_USE)
@@ -38,6 +40,14 @@ class KernelGateways:
         if not to_mac:
             raise KernelRefusedError(f"{link.device}: the kernel has forgotten {gateway}")
         return ARPListener(link.device, (mac, to_mac), gateway, spare)
+
+
+def _has_ipv4(netlink: Netlink, index: int) -> bool:
+    """Return True for a link with an address that ARP asks from.
+
+    Without one the kernel takes another link's (inet_select_addr), which Neutron drops as spoofed.
+    """
+    return any(family_of(a.address) == IPV4 for a in dumps.addresses(netlink, index=index))
 
 
 def _neighbour(netlink: Netlink, index: int, address: str) -> tuple[int, str]:
