@@ -135,7 +135,7 @@ class Kubelet:
     def is_served(self, sandbox: Sandbox) -> bool:
         """Return True if an agent answers, whatever it finds."""
         answer = self._runtime(sandbox).call("CHECK", sandbox.container, prevResult=sandbox.result)
-        return answer.error != TRY_AGAIN
+        return "the node agent does not answer" not in answer.body.get("msg", "")
 
     def close(self) -> None:
         """Kill what runs, and leave the namespaces."""
