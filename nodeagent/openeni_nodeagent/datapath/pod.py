@@ -15,7 +15,10 @@ from openeni_nodeagent.datapath.diff import (
     with_lower_mtus,
     without_flushed,
 )
-from openeni_nodeagent.datapath.inside.former_gateways import is_of_gateway, keeping_used_gateways
+from openeni_nodeagent.datapath.inside.former_gateways import (
+    is_former_gateway,
+    keeping_used_gateway,
+)
 from openeni_nodeagent.datapath.inside.slaves import remove_slaves
 from openeni_nodeagent.datapath.links import NodePod
 from openeni_nodeagent.datapath.linux import uapi
@@ -210,7 +213,7 @@ def compare_inside(pod: NodePod, namespace: int) -> tuple[Operation, ...]:
     in_pod = ownership.of_interface(seen, facts.interface, facts.addresses)
     in_pod |= ownership.in_place_of(seen, planned)
     in_pod |= in_namespace(namespace, partial(observe_pod_sysctls, planned))
-    found = keeping_used_gateways(diff(in_pod, planned), in_pod, namespace)
+    found = keeping_used_gateway(diff(in_pod, planned), in_pod, namespace)
     return (*_anothers(pod, seen), *found)
 
 
@@ -237,9 +240,9 @@ def _apply_inside(namespace: int, operations: Sequence[Operation], stopwatch: St
     with stopwatch.phase("namespace"):
         seen_in_pod = in_namespace(namespace, partial(_open_in_namespace, sysctls))
     with stopwatch.phase("pod"), seen_in_pod:
-        rest = [o for o in operations if not (isinstance(o.item, Sysctl) or is_of_gateway(o))]
+        rest = [o for o in operations if not (isinstance(o.item, Sysctl) or is_former_gateway(o))]
         apply(rest, seen_in_pod)
-        apply([o for o in operations if is_of_gateway(o)], seen_in_pod)
+        apply([o for o in operations if is_former_gateway(o)], seen_in_pod)
 
 
 def _raise_if_refused(refused: Sequence[Refusal]) -> None:

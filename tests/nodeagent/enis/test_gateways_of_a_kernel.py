@@ -112,8 +112,6 @@ def test_nobody_is_asked_as_another_address_of_the_node() -> None:
     try:
         network.plug(node, "eth0", Port("node", "fa:16:3e:99:00:11", ("10.99.0.11",)))
         network.plug(node, "ens7", Port("eni", node_objects.mac(0), ("10.98.0.4",)))
-        for device in ("eth0", "ens7"):
-            node.sysctl(f"net/ipv6/conf/{device}/disable_ipv6", "1")
         node.ip("addr add 10.99.0.11/24 dev eth0", "link set eth0 up", "link set ens7 up")
         link = LinkFacts("ens7", node.run(lambda: if_nametoindex("ens7")))
         with pytest.raises(KernelRefusedError, match="ens7 has no IPv4 address"):

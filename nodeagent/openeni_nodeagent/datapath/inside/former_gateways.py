@@ -1,63 +1,59 @@
-"""Keep a pod's former gateway for as long as routes of the pod's own go by it.
+"""Keep an l2 pod's former gateway by IPv6 for as long as routes of the pod's own go by it.
 
-What a version before has planned as the gateway may be in use: a VPN client adds a route to its
-server by the gateway that it finds.
+It was fe80::1, as a veth pod's is. A VPN client adds a route to its server by the gateway that it
+finds, and a pod may have tuned its default route, which is no longer ours then.
 """
 
 from collections.abc import Sequence
 from functools import partial
+from socket import AF_INET6
 from typing import Final
 
-from openeni_nodeagent.addresses import family_of, host_cidr
+from openeni_crds import names
 from openeni_nodeagent.datapath.linux import uapi
-from openeni_nodeagent.datapath.linux.attributes import HEADER, attribute
+from openeni_nodeagent.datapath.linux.attributes import HEADER, attribute, number
 from openeni_nodeagent.datapath.linux.namespace import in_namespace
-from openeni_nodeagent.datapath.linux.netlink import ENTRIES_IN_POD, Netlink
-from openeni_nodeagent.datapath.linux.rtnetlink_encode import RTMSG, SOCKET_FAMILIES, packed
-from openeni_nodeagent.datapath.model import Item, Neighbour, Operation, Route, State, Verb
+from openeni_nodeagent.datapath.linux.netlink import ENTRIES_IN_POD, DumpTooLongError, Netlink
+from openeni_nodeagent.datapath.linux.rtnetlink_encode import RTMSG, packed
+from openeni_nodeagent.datapath.model import Neighbour, Operation, Route, State, Verb
 
 _DUMP: Final = uapi.NLM_F_REQUEST | uapi.NLM_F_DUMP
 
 
-def is_of_gateway(operation: Operation) -> bool:
-    """Return True for the removal of a permanent neighbour: no pod has one but its gateway."""
-    return operation.verb is Verb.REMOVE and isinstance(operation.item, Neighbour)
+def is_former_gateway(operation: Operation) -> bool:
+    """Return True for the removal of the permanent neighbour fe80::1."""
+    item = operation.item
+    is_gateway = isinstance(item, Neighbour) and item.address == names.GATEWAY_V6
+    return operation.verb is Verb.REMOVE and is_gateway
 
 
-def keeping_used_gateways(
+def keeping_used_gateway(
     operations: Sequence[Operation], seen: State, namespace: int
 ) -> tuple[Operation, ...]:
-    """Return the operations with removals of gateways last, and without those of used ones.
+    """Return the operations with a former gateway's removal last, or without if it is used.
 
-    `seen` is what openeni has in the namespace: its own routes are replaced or go.
+    `seen` is what openeni has on the interface: its own routes are about to be replaced.
     """
-    going = [
-        o.item.address for o in operations if is_of_gateway(o) and isinstance(o.item, Neighbour)
-    ]
+    going = [o.item for o in operations if is_former_gateway(o) and isinstance(o.item, Neighbour)]
     if not going:
         return tuple(operations)
-    own = [i.gateway for i in seen if isinstance(i, Route)]
-    used = {a for a in going if in_namespace(namespace, partial(_routes_by, a)) > own.count(a)}
-    needed = {*used, *map(host_cidr, used)}
-    kept = (o for o in operations if o.verb is not Verb.REMOVE or _place(o.item) not in needed)
-    return tuple(sorted(kept, key=is_of_gateway))
+    own = sum(isinstance(i, Route) and i.gateway == names.GATEWAY_V6 for i in seen)
+    found = in_namespace(namespace, partial(_routes_by_gateway, going[0].index))
+    kept = (o for o in operations if found <= own or not is_former_gateway(o))
+    return tuple(sorted(kept, key=is_former_gateway))
 
 
-def _place(item: Item) -> str:
-    """Return the address of a neighbour, and the destination of a route."""
-    match item:
-        case Neighbour():
-            return item.address
-        case Route():
-            return item.destination
-        case _:
-            return ""
+def _routes_by_gateway(index: int) -> int:
+    """Return the number of everybody's routes on a link by fe80::1, at most those that are read.
 
-
-def _routes_by(gateway: str) -> int:
-    """Return the number of everybody's routes by a gateway, those with several included."""
-    body = RTMSG.pack(SOCKET_FAMILIES[family_of(gateway)], 0, 0, 0, 0, 0, 0, 0, 0)
+    The kernel filters by link, also routes with several gateways. Those of nexthop objects without
+    `nexthop_compat_mode`, and IPv4 routes by an IPv6 gateway, are not told apart.
+    """
+    body = RTMSG.pack(AF_INET6, 0, 0, 0, 0, 0, 0, 0, 0) + number(uapi.RTA_OIF, index)
     request = HEADER.pack(HEADER.size + len(body), uapi.RTM_GETROUTE, _DUMP, 0, 0) + body
-    named = attribute(uapi.RTA_GATEWAY, packed(gateway))
-    with Netlink(limit=ENTRIES_IN_POD) as netlink:
-        return len(netlink.dump(request, lambda raw: named in raw))
+    named = attribute(uapi.RTA_GATEWAY, packed(names.GATEWAY_V6))
+    try:
+        with Netlink(limit=ENTRIES_IN_POD) as netlink:
+            return len(netlink.dump(request, lambda raw: named in raw))
+    except DumpTooLongError:
+        return ENTRIES_IN_POD
