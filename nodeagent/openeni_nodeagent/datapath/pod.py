@@ -15,10 +15,7 @@ from openeni_nodeagent.datapath.diff import (
     with_lower_mtus,
     without_flushed,
 )
-from openeni_nodeagent.datapath.inside.former_gateways import (
-    is_former_gateway,
-    keeping_used_gateway,
-)
+from openeni_nodeagent.datapath.inside.former_gateways import is_former_gateway, with_used_gateway
 from openeni_nodeagent.datapath.inside.slaves import remove_slaves
 from openeni_nodeagent.datapath.links import NodePod
 from openeni_nodeagent.datapath.linux import uapi
@@ -213,7 +210,7 @@ def compare_inside(pod: NodePod, namespace: int) -> tuple[Operation, ...]:
     in_pod = ownership.of_interface(seen, facts.interface, facts.addresses)
     in_pod |= ownership.in_place_of(seen, planned)
     in_pod |= in_namespace(namespace, partial(observe_pod_sysctls, planned))
-    found = keeping_used_gateway(diff(in_pod, planned), in_pod, namespace)
+    found = with_used_gateway(diff(in_pod, planned), in_pod, namespace)
     return (*_anothers(pod, seen), *found)
 
 

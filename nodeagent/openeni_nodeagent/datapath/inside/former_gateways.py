@@ -27,7 +27,7 @@ def is_former_gateway(operation: Operation) -> bool:
     return operation.verb is Verb.REMOVE and is_gateway
 
 
-def keeping_used_gateway(
+def with_used_gateway(
     operations: Sequence[Operation], seen: State, namespace: int
 ) -> tuple[Operation, ...]:
     """Return the operations with a former gateway's removal last, or without if it is used.
