@@ -1,5 +1,7 @@
 """Pods of a version whose gateway had another address, and routes of their own by that."""
 
+# pyright: reportPrivateUsage=false
+
 from collections.abc import Callable, Generator
 
 import pytest
@@ -10,6 +12,7 @@ from openeni_nodeagent.datapath.inside import former_gateways
 from openeni_nodeagent.datapath.linux.namespace import in_namespace
 from openeni_nodeagent.datapath.linux.netlink import ENTRIES_IN_POD
 from openeni_nodeagent.datapath.plan import plan_pod
+from openeni_nodeagent.datapath.pod_messages import template
 from openeni_testing.network import neutron
 from openeni_testing.network.reached_pod import ReachedPod
 
@@ -22,13 +25,18 @@ SECOND_LINK = (
 )
 
 
+def forget_plans() -> None:
+    plan_pod.cache_clear()
+    template._checked_template.cache_clear()
+
+
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Generator[ReachedPod]:
-    plan_pod.cache_clear()
+    forget_plans()
     monkeypatch.setattr(names, "GATEWAY_V6_L2", FORMER)
     made = ReachedPod(Datapath(Mode.IPVLAN, IPVlanDatapath(IPVlanMode.L2)))
     monkeypatch.undo()
-    plan_pod.cache_clear()
+    forget_plans()
     yield made
     made.close()
 
