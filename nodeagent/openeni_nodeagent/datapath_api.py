@@ -188,7 +188,7 @@ class NodeSnapshot(Protocol):
 
     @property
     def pods(self) -> Mapping[str, str]:
-        """Addresses that the node has anything of a pod for, and the device of each one's route."""
+        """Addresses that the node has anything of a pod for; the device of a route there, or ""."""
         ...
 
     @property
