@@ -54,7 +54,7 @@ def diff(observed: State, wanted: State) -> tuple[Operation, ...]:
     replaced = _replaced(observed, surplus, missing)
     return in_order(
         (
-            *(Operation(Verb.REMOVE, i) for i in _gone(surplus, missing) if i not in replaced),
+            *(Operation(Verb.REMOVE, i) for i in _gone(surplus - replaced, missing)),
             *(Operation(Verb.ADD, i) for i in created),
             *(Operation(_verb(i, replaced), i) for i in missing),
         )
@@ -62,7 +62,7 @@ def diff(observed: State, wanted: State) -> tuple[Operation, ...]:
 
 
 def in_order(operations: Collection[Operation]) -> tuple[Operation, ...]:
-    """Return operations, perhaps of several parts of the node, in the order to apply them in.
+    """Return operations in the order to apply them in; they may be of several parts of the node.
 
     Operations of a kind come together: all chains are one run of nft, in which one that goes may
     still be what another was told to jump to. A rule goes last if anything comes: until then,
@@ -73,20 +73,19 @@ def in_order(operations: Collection[Operation]) -> tuple[Operation, ...]:
     Chains that set marks need routes and rules. Those that only protect come before all else: no
     refusal holds them back, and they are there once their NIC is up.
     """
-    comes = any(o.verb is not Verb.REMOVE for o in operations)
+    coming = [o for o in operations if o.verb is not Verb.REMOVE]
     created = [o.item for o in operations if o.verb is Verb.ADD and isinstance(o.item, Link)]
     # The kernel may take a route that goes for one that has come with its destination.
-    routes = [(o.verb, o.item) for o in operations if isinstance(o.item, Route)]
-    tables = {item.table for verb, item in routes if verb is not Verb.REMOVE}
+    tables = {o.item.table for o in coming if isinstance(o.item, Route)}
 
     def place(operation: Operation) -> tuple[int, int, bool]:
         kind = _ORDER[type(operation.item)]
         goes, first = operation.verb is Verb.REMOVE, operation.verb is Verb.ADD
         position: tuple[int, int] = (0, -kind) if goes else (2, kind)
         match operation.item:
-            case Chain() as chain if comes:
+            case Chain() as chain if coming:
                 position = (-1, 0) if chain.protects and not goes else (2, kind)
-            case (Rule() | Route()) as item if goes and comes and _goes_last(item, tables):
+            case (Rule() | Route()) as item if goes and coming and _goes_last(item, tables):
                 position = 3, isinstance(item, Route)
             case Rule(priority=names.RULE_ANSWER_V6) if not goes:
                 position = 2, len(_ORDER)

@@ -1,4 +1,4 @@
-"""Which pods' own namespaces the next look looks into, and which broken pods it builds again.
+"""Decide which pods' namespaces the next look looks into, and which broken pods it builds again.
 
 What is in a pod's namespace is the pod's choice, and so is how long it takes to read, how often it
 cannot be read, and how soon its link is deleted again: none of it may take all of the looks' time.

@@ -44,10 +44,11 @@ def with_used_gateway(
 
 
 def _routes_by_gateway(index: int) -> int:
-    """Return the number of everybody's routes on a link by fe80::1, at most those that are read.
+    """Return how many routes of a link go by fe80::1, whoever has added them.
 
-    The kernel filters by link, also routes with several gateways. Those of nexthop objects without
-    `nexthop_compat_mode`, and IPv4 routes by an IPv6 gateway, are not told apart.
+    If a link has more routes than are read of a pod, all count as such. The kernel filters by link,
+    also routes with several gateways. Those of nexthop objects without `nexthop_compat_mode`, and
+    IPv4 routes by an IPv6 gateway, are not told apart.
     """
     body = RTMSG.pack(AF_INET6, 0, 0, 0, 0, 0, 0, 0, 0) + number(uapi.RTA_OIF, index)
     request = HEADER.pack(HEADER.size + len(body), uapi.RTM_GETROUTE, _DUMP, 0, 0) + body

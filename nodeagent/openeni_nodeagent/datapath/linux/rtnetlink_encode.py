@@ -198,7 +198,7 @@ def _route(item: Route) -> tuple[int, int, bytes]:
 
 
 def _needs_onlink(route: Route) -> bool:
-    """Return True for an IPv4 route by a gateway.
+    """Return True if the route is of IPv4 and has a gateway.
 
     By IPv4 the kernel looks gateways up in the main table, which has no route to an ENI's. By IPv6
     it begins with the route's own table, where a route to the gateway stands, and turns to the main
