@@ -38,8 +38,7 @@ class Amounts:
     pods: int = 250  # of a crowd
 
 
-# Instructions are exact, so few samples do; the emulator makes a pod in seconds.
-COUNTED: Final = Amounts(turns=3, seconds=0.05, pods=20)
+COUNTED: Final = Amounts(turns=3, seconds=0.05)  # instructions are exact, so few samples do
 
 
 def main() -> int:
