@@ -120,6 +120,7 @@ def lose_path(node: SufferingNode, dice: random.Random) -> Lasting | None:
 
     def take_back() -> None:
         if sandbox.pod.wanted:
+            node.end_outage()
             node.kubelet.delete_pod(sandbox.pod)
 
     return Lasting(lasts, is_named, take_back)
