@@ -7,6 +7,7 @@ And the sets may not be created by `nft`: from 1.1.2 on it stores data in them t
 
 import struct
 from collections.abc import Iterable, Sequence
+from ipaddress import ip_address
 from socket import (
     AF_INET,
     AF_INET6,
@@ -152,7 +153,12 @@ def _text(field: Field, data: bytes) -> str:
         case Field.PROTOCOL:
             return _PROTOCOL_NAMES.get(data[0], str(data[0]))
         case Field.IPV4 | Field.IPV6:
-            return inet_ntop(_FAMILIES[field], data)
+            return _address(inet_ntop(_FAMILIES[field], data))
+
+
+def _address(text: str) -> str:
+    """Return an address as `ipaddress` writes it: some of IPv6 have no part like IPv4 there."""
+    return str(ip_address(text)) if ":" in text and "." in text else text
 
 
 def _change(operation: Operation) -> bytes:

@@ -8,6 +8,7 @@ import pytest
 
 from openeni_crds import names
 from openeni_crds.enipool import Datapath, IPVlanMode
+from openeni_nodeagent.cni.runtime_config import port_mappings
 from openeni_nodeagent.datapath.linux.conntrack import flush
 from openeni_nodeagent.pod_options import PortMapping, Transport
 from openeni_testing.network import neutron
@@ -50,6 +51,12 @@ class Bench(OneENI):
         assert self.check(pod.namespace.path) == ()
         for port in (8080, 8081):
             assert self.outside.ask(NODE, port) == ("pod", neutron.OUTSIDE)
+
+
+ASKED_FOR: Final = (
+    '{"portMappings": [{"hostPort": 80, "containerPort": 80, "hostIP": "::10.99.0.11"},'
+    '{"hostPort": 80, "containerPort": 80, "hostIP": "::ffff:10.99.0.11"}]}'
+)
 
 
 @pytest.fixture(params=MODES)
@@ -196,3 +203,9 @@ def test_what_a_sandbox_leaves_whose_ports_another_one_has_taken_is_removed(benc
     members = bench.node.namespace.program("nft", "list", "ruleset")
     assert bench.addresses[0] not in members
     assert bench.addresses[1] not in members
+
+
+def test_a_host_ip_stays_as_it_was_asked_for(bench: Bench) -> None:
+    ports = port_mappings(ASKED_FOR.encode())
+    bench.node.add("pod", bench.eni, *bench.addresses, host_ports=ports)
+    assert bench.node.look().repairs == ()
