@@ -90,8 +90,9 @@ CONDITIONS: Final[Mapping[Type, ConditionEntry]] = {
     ),
     Type.GATEWAY_REACHABLE: ConditionEntry(
         "the gateways of the ENI's subnets answer the node, and in mode L3 the network answers for "
-        "the addresses of pods; there is no such condition without a gateway, or while `LinkReady` "
-        "is not True. Pods get addresses of the ENI all the same",
+        "the addresses of pods; there is no such condition without a gateway, while `LinkReady` is "
+        "not True, or while somebody has set a gateway's MAC on the NIC for good (nud permanent): "
+        "then nobody is asked. Pods get addresses of the ENI all the same",
         (AGENT_ENI,),
     ),
     Type.CNI_CONFIGURED: ConditionEntry(

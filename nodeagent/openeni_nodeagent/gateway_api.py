@@ -12,6 +12,7 @@ class Answer(Enum):
     FRESH = auto()  # it has answered of late
     OLD = auto()  # it has answered before, and is asked again
     NONE = auto()  # it is asked, and has not answered
+    FIXED = auto()  # somebody has set its MAC for good, so the kernel asks nobody
 
 
 class Listener(Protocol):
@@ -28,7 +29,7 @@ class GatewayProbe(Protocol):
     """Asks gateways. Nothing waits for an answer; both methods may raise DatapathError."""
 
     def ask(self, link: LinkFacts, gateway: str, /) -> Answer:
-        """Return what is known of a gateway on a link; it is asked again unless that is fresh."""
+        """Return what is known of a gateway on a link; it is asked again if that is old or none."""
         ...
 
     def listen(self, link: LinkFacts, mac: str, gateway: str, spare: str, /) -> Listener:

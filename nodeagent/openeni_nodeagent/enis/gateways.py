@@ -77,8 +77,11 @@ class GatewayReconciler:
             cidrs = ", ".join(gateways[gateway] for gateway in silent)
             message = f"no answer from {', '.join(silent)}: pods reach nothing beyond {cidrs}"
             value = ConditionValue(ok=False, reason=Reason.GATEWAY_UNREACHABLE, message=message)
-        elif any(answer is not Answer.FRESH for answer in answers.values()):
+        elif not {Answer.OLD, Answer.NONE}.isdisjoint(answers.values()):
             return RequeueAfter(ANSWER_SECONDS)
+        elif Answer.FIXED in answers.values():
+            self._end_listening(eni.name)
+            value = None  # nobody knows
         elif question := self._question(eni, facts, link):
             if (left := self._listen(eni.name, question)) > 0:
                 return RequeueAfter(left)

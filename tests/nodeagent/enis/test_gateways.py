@@ -96,6 +96,14 @@ def test_one_that_does_not_answer_is_told_after_some_seconds_until_it_does(fake:
     assert node.reason() == Reason.REACHABLE
 
 
+def test_nothing_is_said_of_one_whose_mac_somebody_has_set(fake: Node) -> None:
+    """It may be right: but nobody has answered, and nobody is asked."""
+    fake.turn()
+    assert fake.reason() == Reason.REACHABLE
+    fake.gateways.fixed.add(GATEWAY)
+    assert (fake.turn(), fake.told()) == (ASK_PERIOD_SECONDS, None)
+
+
 def test_what_was_said_of_one_stays_while_it_is_asked_again(fake: Node) -> None:
     node = fake
     node.turn()

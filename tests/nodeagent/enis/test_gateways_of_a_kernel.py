@@ -100,6 +100,10 @@ def test_a_gateway_is_asked_by_ipv6_as_well() -> None:
         assert answer(neutron.GATEWAY_6) is Answer.NONE
         wait_for(lambda: answer(neutron.GATEWAY_6) is Answer.FRESH, "it has answered")
         assert answer("fd98::99") is answer("fd98::99") is Answer.NONE
+        node.ip(
+            f"neigh replace {neutron.GATEWAY_6} lladdr 02:00:00:00:00:09 dev ens7 nud permanent"
+        )
+        assert answer(neutron.GATEWAY_6) is Answer.FIXED
         assert network.dropped() == {}
     finally:
         node.close()

@@ -37,6 +37,7 @@ class MemoryGateways:
 
     silent: set[str] = field(default_factory=set[str])
     stale: set[str] = field(default_factory=set[str])  # they have answered, and are asked again
+    fixed: set[str] = field(default_factory=set[str])  # somebody has set their MACs
     asks_for: set[str] = field(default_factory=set[str])  # addresses that the network answers not
     asked: list[str] = field(default_factory=list[str])
     listening: list["MemoryListener"] = field(default_factory=list["MemoryListener"])
@@ -45,6 +46,8 @@ class MemoryGateways:
         self.asked.append(gateway)
         if gateway in self.silent:
             return Answer.NONE
+        if gateway in self.fixed:
+            return Answer.FIXED
         return Answer.OLD if gateway in self.stale else Answer.FRESH
 
     def listen(self, _: LinkFacts, __: str, ___: str, spare: str) -> "MemoryListener":

@@ -13,7 +13,7 @@ from openeni_nodeagent.datapath.linux.rtnetlink_encode import NDMSG, SOCKET_FAMI
 from openeni_nodeagent.datapath_api import KernelRefusedError, LinkFacts
 from openeni_nodeagent.gateway_api import Answer
 
-_FRESH: Final = uapi.NUD_REACHABLE | uapi.NUD_NOARP | uapi.NUD_PERMANENT
+_FIXED: Final = uapi.NUD_NOARP | uapi.NUD_PERMANENT
 _OLD: Final = uapi.NUD_STALE | uapi.NUD_DELAY | uapi.NUD_PROBE
 
 
@@ -23,8 +23,10 @@ class KernelGateways:
     def ask(self, link: LinkFacts, gateway: str) -> Answer:
         with Netlink() as netlink:
             state, _ = _neighbour(netlink, link.ifindex, gateway)
-            if state & _FRESH:
+            if state & uapi.NUD_REACHABLE:
                 return Answer.FRESH
+            if state & _FIXED:
+                return Answer.FIXED
             if family_of(gateway) == IPV4 and not _has_ipv4(netlink, link.ifindex):
                 raise KernelRefusedError(f"{link.device} has no IPv4 address to ask {gateway} from")
             # With NTF_USE the kernel does what it does before it sends a packet (neigh_event_send).
