@@ -1,6 +1,8 @@
-"""Two nodes, three ENIs, four pods, a remote VM and an outside client."""
+"""Two nodes, three ENIs, four pods, a remote VM and an outside client; flows between them."""
 
-from collections.abc import Mapping
+import socket
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -12,6 +14,10 @@ from openeni_testing.network.neutron import NeutronNetwork, Port, vm
 from openeni_testing.network.node import Node, Pod, eni_facts
 
 REMOTE: Final = Port("remote", "fa:16:3e:98:00:c8", ("10.98.0.200", "fd98::200"))
+PORT: Final = 7007  # of the server of a flow
+KINDS: Final = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
+_SECONDS: Final = 30.0
+_EXCHANGES: Final = 20  # each a packet and its answer, at least
 
 
 @dataclass
@@ -67,3 +73,45 @@ class Topology:
 
     def _addresses(self, number: int) -> tuple[str, ...]:
         return (f"10.98.0.{number}", f"fd98::{number}")[: 1 + self.dual]
+
+
+@dataclass
+class Flow:
+    """A connection, or datagrams between two ports."""
+
+    client: socket.socket
+    server: socket.socket
+
+    def exchange(self, count: int = _EXCHANGES) -> None:
+        for n in range(count):
+            message = f"{n:8}".encode()
+            self.client.send(message)
+            if self.client.type == socket.SOCK_STREAM:
+                self.server.sendall(self.server.recv(64))
+            else:
+                received, sender = self.server.recvfrom(64)
+                self.server.sendto(received, sender)
+            assert self.client.recv(64) == message
+
+
+@contextmanager
+def flow(kind: str, client: Namespace, server: Namespace, address: str) -> Generator[Flow]:
+    """Open a flow of one of KINDS to the server's address."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    here = client.run(socket.socket, family, KINDS[kind])
+    there = server.run(socket.socket, family, KINDS[kind])
+    there.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    for end in (here, there):
+        end.settimeout(_SECONDS)
+    there.bind((address, PORT))
+    with here, there:
+        if kind == "udp":
+            here.connect((address, PORT))
+            yield Flow(here, there)
+            return
+        there.listen(1)
+        here.connect((address, PORT))
+        accepted, _ = there.accept()
+        accepted.settimeout(_SECONDS)
+        with accepted:
+            yield Flow(here, accepted)

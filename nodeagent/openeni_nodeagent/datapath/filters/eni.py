@@ -213,10 +213,17 @@ def _offloading_chain(eni: NodeENI) -> Chain:
     address that it is for. Only what is assured: UDP after two seconds. The flow of a question and
     its answer would keep their conntrack entry four times as long.
 
+    Datagrams between two links of the node go through the stack. The kernel counts them against
+    their sender's socket until they are received, and would do so while a limit or a queue of the
+    receiver holds them: a pod would silence a server that answers it. ip_rcv() ends that
+    (skb_orphan), and in TCP such a socket has one peer.
+
     Filters of the forward hook have let packets of both directions pass, those in postrouting not.
     """
     hook = f"type filter hook forward priority {FLOWTABLE_PRIORITY}; policy accept;"
     lasting = "meta nfproto ipv4 ct state established ct status assured"
-    return eni_chain(
-        eni, FLOW_CHAIN, hook, [f"iifgroup {eni.group} {lasting} flow add @{FLOWTABLE}"]
-    )
+    rules = [
+        f"iifgroup {eni.group} oif != {eni.link.ifindex} meta l4proto != tcp accept",
+        f"iifgroup {eni.group} {lasting} flow add @{FLOWTABLE}",
+    ]
+    return eni_chain(eni, FLOW_CHAIN, hook, rules)

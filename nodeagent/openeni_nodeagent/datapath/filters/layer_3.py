@@ -64,15 +64,15 @@ def _of_layer_3_pods(index: int) -> list[str]:
     What the node sends has a socket of its own namespace there (`OF_A_SOCKET`), which a pod's
     packet has not, but for what the kernel itself sends for a pod: all namespaces share those
     sockets (Linux 5.18), which are the node's while such a packet waits for a limit of the pod's
-    bandwidth. So forged errors about a path's MTU come first. Where a pod's packets may go to,
-    nothing else passes but what a pod sends as a pod, and what the kernel sends without a socket:
-    reports of groups (IGMP), and of TCP resets, those of a firewall (`reject with tcp reset`) with
-    the address that it refuses, answers over IPv6, and SYN-ACKs with a cookie. Conntrack calls them
-    established or related, or resets invalid where it does not know the connection. A pod that has
-    it call TCP of its own established, or forges a reset, would have to know sequence numbers, too,
-    unless it begins a connection: so no SYN passes. Nor do fragments that are not joined
-    (IP_NODEFRAG), since their flags cannot be read. Of other protocols nothing passes, whatever
-    conntrack says.
+    bandwidth, or in a qdisc of its own. So forged errors about a path's MTU come first, and what
+    the kernel answers as nobody (`_of_nobody`). Where a pod's packets may go to, nothing else
+    passes but what a pod sends as a pod, and what the kernel sends without a socket: reports of
+    groups (IGMP), and of TCP resets, those of a firewall (`reject with tcp reset`) with the address
+    that it refuses, answers over IPv6, and SYN-ACKs with a cookie. Conntrack calls them established
+    or related, or resets invalid where it does not know the connection. A pod that has it call TCP
+    of its own established, or forges a reset, would have to know sequence numbers, too, unless it
+    begins a connection: so no SYN passes. Nor do fragments that are not joined (IP_NODEFRAG), since
+    their flags cannot be read. Of other protocols nothing passes, whatever conntrack says.
 
     Pods' packets go to the ENI, and to `lo`, by IPv6 if they are for an address of the node, in
     both families if they are for the ENI's primary address; there it does not show of which ENI a
@@ -86,6 +86,7 @@ def _of_layer_3_pods(index: int) -> list[str]:
     known = "ct state established,related,untracked"
     return [
         *(f"{error} drop" for error in FORGED_MTU_ERRORS),
+        *_of_nobody(index),
         OF_A_SOCKET,
         "exthdr frag exists drop",  # of a fragment: conntrack has joined the outer ones
         f'oif != {index} oif != "lo" meta nfproto ipv4 accept',
@@ -101,6 +102,23 @@ def _of_layer_3_pods(index: int) -> list[str]:
         "tcp flags & rst == rst fib saddr type local accept",
         f"tcp flags & (syn | ack) != syn {known} fib saddr type local accept",
         "drop",
+    ]
+
+
+def _of_nobody(index: int) -> list[str]:
+    """Return the rules for answers and errors of the kernel as neither the node nor a pod.
+
+    A pod can give its loopback any address, and ask that as anybody. (Resets and other segments
+    that the kernel answers have no socket in the node's namespace: tried with 6.1 and 7.3.)
+    """
+    kinds = zip(FAMILIES, ("ip protocol icmp", "icmpv6 type 0-129"), strict=True)
+    return [
+        f"{way} {kind} {word} {of_no_pod} fib saddr type != local drop"
+        for (word, number), kind in kinds
+        for way, of_no_pod in (
+            (f"oif {index}", f"saddr . oif != @podlinks{number}"),
+            ("oif lo", f"saddr != @pods{number}"),
+        )
     ]
 
 

@@ -11,7 +11,10 @@ from openeni_nodeagent.datapath.model import NOTHING, PodPlan, Qdisc, State
 from openeni_nodeagent.pod_options import RateLimit
 
 _SHARE: Final = 10  # a bucket holds a tenth of a second at most ...
-_PACKETS: Final = 10  # ... but as many packets at least: a larger one than the bucket is dropped
+_PACKETS: Final = 4  # ... but as many packets at least: a larger one than the bucket is dropped
+# What waits counts against its sender's socket, which may be one of many peers: the node's DNS. The
+# kernel's own answers to pings have one for all namespaces. So no packet waits for long.
+_LEAST: Final = 12_500  # bytes per second
 _WAIT_SHARE: Final = 20  # what waits is sent within a twentieth of a second
 _MOST: Final = (1 << 32) - 1  # bytes, and bytes per second: tc counts them in 32 bits
 
@@ -34,6 +37,6 @@ def _buckets(index: int, limit: RateLimit | None, mtu: int) -> State:
     """
     if limit is None or limit.rate // 8 > _MOST:
         return NOTHING
-    rate = max(limit.rate // 8, 1)
+    rate = max(limit.rate // 8, _LEAST)
     burst = max(min(limit.burst // 8, rate // _SHARE), _PACKETS * mtu)
     return frozenset({Qdisc(index, rate, burst + rate // _WAIT_SHARE, burst)})

@@ -27,9 +27,9 @@ VETH = Datapath(Mode.VETH)
 L2 = Datapath(Mode.IPVLAN, IPVlanDatapath(IPVlanMode.L2))
 MBIT: Final = 1_000_000
 FOR_WANT_OF_A_BURST: Final = 0xFFFFFFFF  # what containerd and CRI-O ask for
-SLOW = RateLimit(8_000, FOR_WANT_OF_A_BURST)
-RATE, BURST, WAITING = 1_000, 14_500, 14_550  # of SLOW: bytes per second, and bytes
-DATAGRAMS, BYTES = 100, 1_000  # sent at once: a hundred seconds at RATE
+SLOW = RateLimit(8_000, FOR_WANT_OF_A_BURST)  # less than any limit is
+RATE, BURST, WAITING = 12_500, 5_800, 6_425  # of SLOW: bytes per second, and bytes
+DATAGRAMS, BYTES = 100, 1_000  # sent at once: eight seconds at RATE
 
 
 def place(datapath: Datapath, bandwidth: Bandwidth) -> NodePod:
@@ -73,8 +73,8 @@ def test_a_pod_without_limits_costs_nothing(datapath: Datapath) -> None:
     [
         (RateLimit(80 * MBIT, 8 * 200_000), 200_000),  # as asked for
         (RateLimit(80 * MBIT, FOR_WANT_OF_A_BURST), MBIT),  # a tenth of a second
-        (RateLimit(80 * MBIT, 1), 14_500),  # ten packets of this MTU
-        (RateLimit(1, 1), 14_500),
+        (RateLimit(80 * MBIT, 1), 5_800),  # four packets of this MTU
+        (RateLimit(1, 1), 5_800),
         (RateLimit(1 << 34, (1 << 35) - 8), (1 << 31) // 10),
     ],
 )
@@ -82,7 +82,7 @@ def test_a_burst_is_neither_useless_nor_without_an_end(limit: RateLimit, burst: 
     _, (qdisc,) = buckets(VETH, Bandwidth(egress=limit))
     assert qdisc.burst == burst
     assert qdisc.limit == burst + qdisc.rate // 20 < 1 << 32
-    assert qdisc.rate == max(limit.rate // 8, 1)
+    assert qdisc.rate == max(limit.rate // 8, RATE)
 
 
 def test_a_limit_that_no_pod_gets_to_is_none() -> None:

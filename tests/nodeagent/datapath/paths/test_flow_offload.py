@@ -5,8 +5,7 @@ In the kernel for the tests of ipvlan, which has flowtables; the machine's own m
 
 import socket
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import pytest
@@ -19,13 +18,11 @@ from openeni_testing.network import frames, neutron
 from openeni_testing.network.attacks import captured, segment, sending
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.node import Node
-from openeni_testing.network.topology import REMOTE, Topology
+from openeni_testing.network.topology import KINDS, PORT, REMOTE, Topology, flow
 from openeni_testing.waiting import wait_for
 
 pytestmark = [pytest.mark.root, pytest.mark.ipvlan]
-PORT: Final = 7007
 SECONDS: Final = 30.0
-EXCHANGES: Final = 20  # each a packet and its answer, at least
 COUNTING: Final = f"""
 table inet seen {{
   counter passing {{ }}
@@ -36,7 +33,6 @@ table inet seen {{
   }}
 }}
 """
-KINDS: Final = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 ENDS: Final = {
     "pod to the subnet": ("a1", "remote"),
     "pod to beyond the gateway": ("a1", "outside"),
@@ -46,25 +42,7 @@ ENDS: Final = {
     "pod to a pod of another ENI": ("a1", "b1"),
     "pod to a pod of another node": ("a1", "c1"),
 }
-
-
-@dataclass
-class Flow:
-    """A connection, or datagrams between two ports."""
-
-    client: socket.socket
-    server: socket.socket
-
-    def exchange(self, count: int = EXCHANGES) -> None:
-        for n in range(count):
-            message = f"{n:8}".encode()
-            self.client.send(message)
-            if self.client.type == socket.SOCK_STREAM:
-                self.server.sendall(self.server.recv(64))
-            else:
-                received, sender = self.server.recvfrom(64)
-                self.server.sendto(received, sender)
-            assert self.client.recv(64) == message
+WITHIN: Final = ("pod to pod", "pod to a pod of another ENI")  # the node
 
 
 @pytest.fixture(scope="module")
@@ -76,28 +54,6 @@ def topology() -> Generator[Topology]:
         node.namespace.nft(COUNTING)
     yield made
     made.close()
-
-
-@contextmanager
-def flow(kind: str, client: Namespace, server: Namespace, address: str) -> Generator[Flow]:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    here = client.run(socket.socket, family, KINDS[kind])
-    there = server.run(socket.socket, family, KINDS[kind])
-    there.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    for end in (here, there):
-        end.settimeout(SECONDS)
-    there.bind((address, PORT))
-    with here, there:
-        if kind == "udp":
-            here.connect((address, PORT))
-            yield Flow(here, there)
-            return
-        there.listen(1)
-        here.connect((address, PORT))
-        accepted, _ = there.accept()
-        accepted.settimeout(SECONDS)
-        with accepted:
-            yield Flow(here, accepted)
 
 
 def machine(topology: Topology, name: str) -> tuple[Namespace, str]:
@@ -133,8 +89,9 @@ def host_links(topology: Topology) -> set[str]:
     return {"ens10", "ens20", *(topology.pods[p].pod_network.host_interface for p in pods)}
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("ends", ENDS)
+@pytest.mark.parametrize(
+    ("ends", "kind"), [(e, k) for e in ENDS for k in KINDS if k == "tcp" or e not in WITHIN]
+)
 def test_a_flow_bypasses_the_stack_once_both_ends_have_sent(
     topology: Topology, ends: str, kind: str
 ) -> None:
@@ -147,6 +104,25 @@ def test_a_flow_bypasses_the_stack_once_both_ends_have_sent(
         assert seen(topology.node) > before
         wait_until_offloaded(topology.node, found.exchange)
     assert (topology.network.dropped(), topology.network.dropped_as_invalid()) == ({}, 0)
+
+
+@pytest.mark.parametrize("ends", WITHIN)
+def test_datagrams_between_pods_of_the_node_go_through_the_stack(
+    topology: Topology, ends: str
+) -> None:
+    """A pod that holds back what it gets would hold back what its server sends to anybody."""
+    client, server = (topology.pods[name] for name in ENDS[ends])
+    beyond = topology.network.outside, neutron.OUTSIDE
+    with flow("udp", client.namespace, server.namespace, server.address) as found:
+        found.exchange()
+        with flow("udp", client.namespace, *beyond) as later:
+
+            def is_offloaded() -> bool:
+                found.exchange(1)
+                return bypasses_stack(topology.node, later.exchange)
+
+            wait_for(is_offloaded, "a flow that has begun later bypasses the stack", SECONDS)
+        assert not bypasses_stack(topology.node, found.exchange)
 
 
 def test_flows_of_ipv6_go_through_the_stack(topology: Topology) -> None:
