@@ -19,7 +19,8 @@ WINDOW_SECONDS: Final = 60.0
 class _Window:
     begun: float
     named: int = 0
-    counted: int = 0  # not named, nor told in a line yet
+    counted: int = 0  # not named, nor reported in a line yet
+    reported: bool = False  # it has had its line with a count
 
 
 class RepairLog:
@@ -31,21 +32,26 @@ class RepairLog:
     def lines(self, repairs: Sequence[Repair], at: float) -> list[str]:
         """Return what to log of one look's repairs, at a time in seconds that never goes back.
 
-        What is not named is counted: at once while any is named, else in the next window.
+        What is not named is counted, in one line of each window: at once if any is named, else at
+        the first look after the window, whatever that repairs.
         """
         texts: dict[str, list[str]] = defaultdict(list)
         for repair in repairs:
             texts[repair.kind].append(repair.text)
-        return [line for kind, found in texts.items() for line in self._of_kind(kind, found, at)]
+        kinds = dict.fromkeys((*texts, *self._windows))
+        return [line for kind in kinds for line in self._of_kind(kind, texts[kind], at)]
 
     def _of_kind(self, kind: str, found: list[str], at: float) -> list[str]:
         window = self._windows.setdefault(kind, _Window(at))
-        if at >= window.begun + WINDOW_SECONDS:
+        is_due = at >= window.begun + WINDOW_SECONDS
+        if is_due:
             window = self._windows[kind] = _Window(at, counted=window.counted)
+            if not found and not window.counted:
+                del self._windows[kind]
         named = found[: NAMED - window.named]
         window.named += len(named)
         window.counted += len(found) - len(named)
-        if not named or not window.counted:
+        if window.reported or not window.counted or not (named or is_due):
             return named
-        more, window.counted = window.counted, 0
+        more, window.counted, window.reported = window.counted, 0, True
         return [*named, f"{more} more of kind {kind}"]
