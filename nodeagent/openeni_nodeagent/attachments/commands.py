@@ -23,7 +23,11 @@ from openeni_nodeagent.attachments.add_result import add_result
 from openeni_nodeagent.attachments.container_locks import ContainerLocks
 from openeni_nodeagent.attachments.detacher import Detacher, pod_interface
 from openeni_nodeagent.attachments.garbage_collection import stale_grants
-from openeni_nodeagent.attachments.grant_errors import journal_error_as_cni_error, link_not_ready
+from openeni_nodeagent.attachments.grant_errors import (
+    journal_error_as_cni_error,
+    link_not_ready,
+    unknown_attachment,
+)
 from openeni_nodeagent.attachments.granter import Granter, attachment_of
 from openeni_nodeagent.cluster.cache import Cache
 from openeni_nodeagent.cluster.objects import Pod, pod_with
@@ -209,9 +213,7 @@ class CNICommands:
         grant = self._grants.find(request.container_id, request.interface)
         if grant is None:
             self._detacher.require_explained(request.container_id)
-            raise CNIError(
-                Code.UNKNOWN_CONTAINER, f"container {request.container_id} has no address"
-            )
+            raise unknown_attachment(attachment_of(request), self._grants.all())
         facts = self._grants.facts_of(grant)
         if facts is None or not self._dependencies.is_link_ready(facts.name):
             raise link_not_ready(grant.eni)

@@ -1,4 +1,4 @@
-"""Errors of grants for the runtime: no address, and a journal that cannot be written. Pure."""
+"""Errors of grants for the runtime: no address, a second interface, a broken journal. Pure."""
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
@@ -10,6 +10,7 @@ from openeni_crds.enipool import ENIPool
 from openeni_crds.podip import PodIP
 from openeni_nodeagent.cni.protocol import CNIError, Code
 from openeni_nodeagent.event_reasons import PodReason
+from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_nodeagent.grants.journal import JournalError
 
 _P = ParamSpec("_P")
@@ -59,6 +60,28 @@ def link_not_ready(eni: str) -> CNIError:
         f"the link of ENI {eni} is not ready on this node",
         reason=PodReason.NO_ENI_READY,
     )
+
+
+def unknown_attachment(its: Attachment, grants: Iterable[Grant]) -> CNIError:
+    """Return the error of a CHECK of an attachment that has none of the grants.
+
+    UNKNOWN_CONTAINER says that the container needs no DEL, which it does for another interface.
+    """
+    others = _other_interfaces(its, grants)
+    if not others:
+        return CNIError(Code.UNKNOWN_CONTAINER, f"container {its.container_id} has no address")
+    return CNIError(
+        Code.UNHEALTHY,
+        f"container {its.container_id} has no interface {its.interface} of openeni",
+        f"it has {others}",
+    )
+
+
+def _other_interfaces(its: Attachment, grants: Iterable[Grant]) -> str:
+    """Return the names of a container's other interfaces that have a grant, "" if none has."""
+    attachments = (grant.attachment for grant in grants)
+    found = (other for other in attachments if other.container_id == its.container_id)
+    return ", ".join(sorted(o.interface for o in found if o.interface != its.interface))
 
 
 def explain_named_addresses(

@@ -1,4 +1,7 @@
-"""Of two containers in one namespace, one gets the interface: the one whose grant is made first."""
+"""Of two containers in one namespace, one gets the interface: the one whose grant is made first.
+
+And a container has one interface of openeni: errors about another one say so.
+"""
 
 import threading
 from pathlib import Path
@@ -36,17 +39,30 @@ def share(parts: AgentParts, *containers: str) -> None:
         other.hardlink_to(first)
 
 
-def add(parts: AgentParts, container: str, uid: str, seconds: float = 0.0) -> None:
-    """Make an ADD that waits so long for an address. Raises CNIError."""
+def call(
+    parts: AgentParts,
+    command: str,
+    container: str,
+    uid: str,
+    *,
+    interface: str = "eth0",
+    seconds: float = 0.0,
+) -> None:
+    """Make a call that waits so long for an address. Raises CNIError."""
     environment = {
-        "CNI_COMMAND": "ADD",
+        "CNI_COMMAND": command,
         "CNI_CONTAINERID": container,
         "CNI_NETNS": str(parts.netns(container)),
-        "CNI_IFNAME": "eth0",
+        "CNI_IFNAME": interface,
         "CNI_ARGS": f"K8S_POD_NAMESPACE=default;K8S_POD_NAME={container};K8S_POD_UID={uid}",
     }
-    request = parse(environment, msgspec.json.encode(CONFIG))
+    config: dict[str, object] = {**CONFIG, "prevResult": {} if command == "CHECK" else None}
+    request = parse(environment, msgspec.json.encode(config))
     handle_directly(parts.commands, request, seconds)
+
+
+def add(parts: AgentParts, container: str, uid: str, seconds: float = 0.0) -> None:
+    call(parts, "ADD", container, uid, seconds=seconds)
 
 
 def test_of_two_adds_that_wait_for_an_address_one_gets_the_interface(parts: AgentParts) -> None:
@@ -108,3 +124,16 @@ def test_a_number_that_is_given_again_is_no_conflict(parts: AgentParts) -> None:
     parts.netns("c0").unlink()
     add(parts, "c1", uid)
     assert parts.grants.find("c1", "eth0") is not None
+
+
+def test_a_check_of_another_interface_does_not_say_that_no_del_is_needed(parts: AgentParts) -> None:
+    uid = parts.grant("c0", "c0").attachment.pod_uid
+    parts.sync(look=False)
+    with pytest.raises(CNIError) as raised:
+        call(parts, "CHECK", "c0", uid, interface="net1")
+    error = raised.value
+    assert error.message == "container c0 has no interface net1 of openeni"
+    assert (error.code, error.details) == (Code.UNHEALTHY, "it has eth0")
+    with pytest.raises(CNIError, match="container c1 has no address") as raised:
+        call(parts, "CHECK", "c1", uid, interface="net1")
+    assert raised.value.code == Code.UNKNOWN_CONTAINER
