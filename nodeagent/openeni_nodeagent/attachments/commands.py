@@ -24,6 +24,7 @@ from openeni_nodeagent.attachments.container_locks import ContainerLocks
 from openeni_nodeagent.attachments.detacher import Detacher, pod_interface
 from openeni_nodeagent.attachments.garbage_collection import stale_grants
 from openeni_nodeagent.attachments.grant_errors import (
+    explain_refusal,
     journal_error_as_cni_error,
     link_not_ready,
     unknown_attachment,
@@ -186,7 +187,7 @@ class CNICommands:
             raise CNIError(
                 Code.TRY_AGAIN if passes else Code.IO,
                 f"the datapath of {grant.addresses[0]} cannot be built",
-                str(error),
+                explain_refusal(error, grant.attachment, self._grants.all()),
                 reason=_reason(error),
             ) from None
         call.deferred.append(partial(self._finish_add, pod))

@@ -9,6 +9,7 @@ from openeni_crds.eni import ENI
 from openeni_crds.enipool import ENIPool
 from openeni_crds.podip import PodIP
 from openeni_nodeagent.cni.protocol import CNIError, Code
+from openeni_nodeagent.datapath_api import DatapathError, KernelRefusedError
 from openeni_nodeagent.event_reasons import PodReason
 from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_nodeagent.grants.journal import JournalError
@@ -75,6 +76,17 @@ def unknown_attachment(its: Attachment, grants: Iterable[Grant]) -> CNIError:
         f"container {its.container_id} has no interface {its.interface} of openeni",
         f"it has {others}",
     )
+
+
+def explain_refusal(refusal: DatapathError, its: Attachment, grants: Iterable[Grant]) -> str:
+    """Return the text of an error for the runtime, with the likely reason of EEXIST.
+
+    A pod's routes are the same at each interface, so the kernel refuses those of a second one.
+    """
+    others = _other_interfaces(its, grants)
+    if not (others and isinstance(refusal, KernelRefusedError)):
+        return str(refusal)
+    return f"the container has {others}, and openeni makes one interface for each pod; {refusal}"
 
 
 def _other_interfaces(its: Attachment, grants: Iterable[Grant]) -> str:

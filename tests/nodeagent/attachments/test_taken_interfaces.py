@@ -137,3 +137,16 @@ def test_a_check_of_another_interface_does_not_say_that_no_del_is_needed(parts: 
     with pytest.raises(CNIError, match="container c1 has no address") as raised:
         call(parts, "CHECK", "c1", uid, interface="net1")
     assert raised.value.code == Code.UNKNOWN_CONTAINER
+
+
+def test_what_the_kernel_refuses_of_a_second_interface_names_the_first(parts: AgentParts) -> None:
+    uid = parts.grant("c0", "c0").attachment.pod_uid
+    parts.sync(look=False)
+    parts.datapath.build_fails = "add route: EEXIST"
+    with pytest.raises(CNIError) as raised:
+        call(parts, "ADD", "c0", uid, interface="net1")
+    why = "the container has eth0, and openeni makes one interface for each pod; add route: EEXIST"
+    assert raised.value.details == why
+    with pytest.raises(CNIError) as raised:
+        call(parts, "ADD", "c0", uid)
+    assert raised.value.details == "add route: EEXIST"
