@@ -30,6 +30,9 @@ _IDENTIFIER: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")  # of containers
 # dev_valid_name() of net/core/dev.c: at most 15 bytes, and 0xa0 is a space to the kernel, though it
 # may be a part of a character. A `%` would have the kernel make up a name (__dev_alloc_name).
 _INTERFACE: Final = re.compile(rb"[^/:%\x00\t-\r \xa0]{1,15}")
+# The first two are no files; `all` and `default` are directories of sysctls, so that IPv4 refuses a
+# link of that name (sysctl_dev_name_is_allowed); and each namespace has its `lo`.
+_TAKEN_INTERFACES: Final = frozenset({".", "..", "all", "default", "lo"})
 _UNDECODABLE: Final = "\ufffd"  # see `frame.decode_environment`
 
 
@@ -209,7 +212,7 @@ def _require_variables(request: Request) -> None:
 
 def _is_interface_name(name: str) -> bool:
     fits = _INTERFACE.fullmatch(name.encode()) is not None
-    return fits and name not in {".", ".."} and _UNDECODABLE not in name
+    return fits and name not in _TAKEN_INTERFACES and _UNDECODABLE not in name
 
 
 def _check_pod(request: Request) -> None:
