@@ -5,10 +5,10 @@ Each command decodes what it needs, so that a DEL cannot fail for anything else.
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Final, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from openeni_crds.meta import DECODE_ERRORS
 from openeni_crds.podip import MAX_CONTAINER_ID
@@ -44,7 +44,7 @@ class _Given(Struct):
     """The configuration without what only some commands need, which stays undecoded."""
 
     version: str = msgspec.field(name="cniVersion", default="")
-    name: Annotated[str, Meta(max_length=256)] = ""
+    name: str = ""
     prev_result: msgspec.Raw = msgspec.field(name="prevResult", default=msgspec.Raw())
     runtime_config: msgspec.Raw = msgspec.field(name="runtimeConfig", default=msgspec.Raw())
     attachments: msgspec.Raw = msgspec.field(

@@ -171,6 +171,11 @@ def test_openeni_must_be_the_first_plugin_of_its_list() -> None:
     assert raised.value.code == Code.INVALID_CONFIG
 
 
+def test_a_network_may_have_a_long_name() -> None:
+    name = "a" * 1000
+    assert call(CONFIG | {"name": name}, {}).config.name == name
+
+
 @pytest.mark.parametrize("name", ["eth0", "a" * 15, "é" * 7, "net-1.2_3", "ethə"])
 def test_interfaces_are_named_as_the_kernel_allows(name: str) -> None:
     assert call(CONFIG, {"CNI_IFNAME": name}).interface == name
