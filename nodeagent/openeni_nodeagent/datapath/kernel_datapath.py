@@ -13,6 +13,7 @@ from openeni_nodeagent.datapath.changes import Change, watched
 from openeni_nodeagent.datapath.conntrack_flusher import ConntrackFlusher
 from openeni_nodeagent.datapath.describe import sentence
 from openeni_nodeagent.datapath.inside.reachability import wait_until_reachable
+from openeni_nodeagent.datapath.inside.taken_addresses import TakenAddresses
 from openeni_nodeagent.datapath.links import NodeENI, NodePod, pod_on_node
 from openeni_nodeagent.datapath.linux import modes
 from openeni_nodeagent.datapath.linux.announce import Announcer
@@ -26,7 +27,6 @@ from openeni_nodeagent.datapath.node.offload import change_flowtable
 from openeni_nodeagent.datapath.node.others_routes import OthersRoutes
 from openeni_nodeagent.datapath.node.placement import KernelSnapshot, take_snapshot
 from openeni_nodeagent.datapath.node.reconcile import NodeReconcile
-from openeni_nodeagent.datapath.plan import plan_pod, pod_gateways, pod_routes
 from openeni_nodeagent.datapath.pod import (
     build,
     build_from_template,
@@ -38,7 +38,7 @@ from openeni_nodeagent.datapath.pod import (
     repair,
     with_free_indexes,
 )
-from openeni_nodeagent.datapath.pod_messages.template import template_of
+from openeni_nodeagent.datapath.pod_messages.pod_network import pod_network
 from openeni_nodeagent.datapath_api import (
     DatapathError,
     ENIFacts,
@@ -84,6 +84,7 @@ class KernelDatapath:
         self._checks = threading.BoundedSemaphore(TURNS)  # what is read of a pod may take 8 MiB
         self._announcer = Announcer()
         self._conntrack = ConntrackFlusher()
+        self._taken = TakenAddresses()
         self._subscription: Subscription | None = None
         self._others_routes = OthersRoutes(
             lambda: self._watched.links if self._subscription else ()
@@ -102,6 +103,7 @@ class KernelDatapath:
             self._others_routes.changed(change)
             changed()
 
+        self._taken.on_freed = changed
         self._subscription = Subscription(lambda: self._watched, tell)
         self._subscription.start()
 
@@ -112,9 +114,11 @@ class KernelDatapath:
         if not isinstance(snapshot, KernelSnapshot):
             raise TypeError(snapshot)
         with self._shared_lock:
-            others = self._others_routes.read
-            run = NodeReconcile(wanted, self._marks, self._enis, self._given, others)
+            self._taken.learn(wanted)
+            others, free = self._others_routes.read, self._taken.free
+            run = NodeReconcile(wanted, self._marks, self._enis, self._given, others, free)
             report, plan = run.run(snapshot, hold)
+            report = self._taken.report(report, wanted)
             addresses = {plan.node_addresses}
             report = replace(report, readdressed=addresses != self._addresses)
             self._addresses = addresses
@@ -151,10 +155,11 @@ class KernelDatapath:
                 node_pod = self._build(pod, namespace, stopwatch, rebuilds=rebuilds)
             finally:
                 self._turns.release()
+            self._taken.add(pod, netns)
             if not rebuilds:
                 with stopwatch.phase("pod"), suppress(DatapathError):  # all of it is built
                     wait_until_reachable(node_pod, namespace)
-        return _pod_network(node_pod, stopwatch.seconds)
+        return pod_network(node_pod, stopwatch.seconds)
 
     def finish_add(self, pod: PodInterface) -> None:
         if eni := self._enis.get(pod.eni.mac):
@@ -162,7 +167,7 @@ class KernelDatapath:
             change_flowtable(pod_on_node(pod, eni), Verb.ADD)
 
     def network(self, pod: PodInterface) -> PodNetwork:
-        return _pod_network(self._node_pod(pod), {})
+        return pod_network(self._node_pod(pod), {})
 
     def check(self, pod: PodInterface, netns: str) -> tuple[str, ...]:
         wanted = WantedNode(self._node, (pod.eni,), pods=(WantedPod(pod),), complete=False)
@@ -180,6 +185,7 @@ class KernelDatapath:
                 remove_host_part(node_pod)
             else:  # some of it has the index of a NIC that is gone
                 clear_host(pod.addresses, node_pod.host_link)
+        self._taken.delete(pod)
         with self._names_lock:
             self._disconnected[node_pod.host_link] = None
             if len(self._disconnected) > _REMEMBERED:
@@ -233,6 +239,9 @@ class KernelDatapath:
         except KernelRefusedError:
             with stopwatch.phase("repair"):
                 node_pod = pod_on_node(node_pod.facts, self._restore(node_pod.facts.eni))
+                if node_pod.eni.ipvlan:
+                    pod = node_pod.facts
+                    self._taken.free(pod.eni, pod.addresses, (pod, namespace))
                 if repair(node_pod, namespace, Stopwatch()):
                     return node_pod
                 clear(node_pod, namespace)
@@ -250,7 +259,8 @@ class KernelDatapath:
             in_veth = (e for e in self._wanted if e.datapath.mode is Mode.VETH)
             enis = (facts, *(e for e in in_veth if e.mac != facts.mac))
             wanted = WantedNode(self._node, enis, complete=False)
-            run = NodeReconcile(wanted, self._marks, self._enis, self._given)
+            free = self._taken.free
+            run = NodeReconcile(wanted, self._marks, self._enis, self._given, free=free)
             plan = run.apply_enis(self.observe(wanted.enis), facts)
             self._addresses.add(plan.node_addresses)
             kept = {t: m for t, m in self._given.items() if m not in run.given.values()}
@@ -284,16 +294,3 @@ class KernelDatapath:
 def _is_whole(eni: NodeENI, report: NodeReport) -> bool:
     """Return True if the node has what the ENI's pods need, but perhaps a carrier."""
     return isinstance(report.errors.get(eni.facts.name), NoCarrierError | None)
-
-
-def _pod_network(pod: NodePod, phases: Mapping[str, float]) -> PodNetwork:
-    slave, eni_mac = pod.eni.ipvlan, pod.eni.facts.mac
-    template = template_of(pod)
-    return PodNetwork(
-        host_interface=pod.eni.host_slave if slave else pod.host_link,
-        host_mac=eni_mac if slave else names.VETH_MAC,
-        pod_mac=eni_mac if slave else pod.mac,
-        gateway=template.gateways if template else pod_gateways(pod),
-        routes=template.routes if template else pod_routes(plan_pod(pod).pod),
-        phases=phases,
-    )

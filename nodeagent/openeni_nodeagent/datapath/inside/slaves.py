@@ -1,4 +1,4 @@
-"""Remove an ENI's slaves from a pod's namespace, whatever links the pod has made there.
+"""Find and remove an ENI's slaves in a pod's namespace, whatever links the pod has made there.
 
 It may have any number of slaves of its own, with the ENI's MAC: each takes the kernel a grace
 period of RCU to delete. What it cannot make is a slave whose parent is in the node's namespace.
@@ -36,13 +36,36 @@ def remove_slaves(mac: str, index: int, namespace: int, kept: Collection[str]) -
         in_namespace(namespace, partial(_remove_slaves, mac, index, node, kept))
 
 
+def taken_by_slaves(
+    mac: str, index: int, namespace: int, addresses: frozenset[str]
+) -> frozenset[str]:
+    """Return which of the addresses the slaves of an ENI in a namespace have.
+
+    That is all, if who gives addresses to the slaves gives them more than are read. Raises
+    KernelRefusedError and NamespaceGoneError.
+    """
+    with own_namespace() as node:
+        return in_namespace(namespace, partial(_taken, mac, index, node, addresses))
+
+
+def _taken(mac: str, index: int, node: int, addresses: frozenset[str]) -> frozenset[str]:
+    with suppress(DumpTooLongError), Netlink(limit=ENTRIES_IN_POD) as netlink:
+        slaves = _slaves(mac, index, node, netlink)
+        return addresses & frozenset().union(*(addresses_of(netlink, slave) for slave in slaves))
+    return addresses
+
+
 def _remove_slaves(mac: str, index: int, node: int, kept: Collection[str]) -> None:
     with Netlink() as netlink:
-        on_node = _has_parent_in(_number_of(node, netlink))
-        found = dumps.links(netlink, IPVLAN, lambda raw: _index(raw) == index or on_node(raw))
-        slaves = [slave for slave in found if slave.mac == mac]
+        slaves = _slaves(mac, index, node, netlink)
         gone = [slave for slave in slaves if not kept or _addresses(slave).isdisjoint(kept)]
         apply([Operation(Verb.REMOVE, slave) for slave in gone], netlink)
+
+
+def _slaves(mac: str, index: int, node: int, netlink: Netlink) -> list[Link]:
+    on_node = _has_parent_in(_number_of(node, netlink))
+    found = dumps.links(netlink, IPVLAN, lambda raw: _index(raw) == index or on_node(raw))
+    return [slave for slave in found if slave.mac == mac]
 
 
 def _number_of(namespace: int, netlink: Netlink) -> bytes:

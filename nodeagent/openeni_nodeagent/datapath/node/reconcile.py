@@ -1,9 +1,7 @@
 """Reconcile the node with its plan: compare, apply, and look again if anything differed."""
 
-import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Final
 
 from openeni_nodeagent.datapath.describe import summary
@@ -16,6 +14,12 @@ from openeni_nodeagent.datapath.linux.sysctls import observe_sysctls
 from openeni_nodeagent.datapath.marks import GivenMark, Marks
 from openeni_nodeagent.datapath.model import NOTHING, Neighbour, Operation, State, Verb
 from openeni_nodeagent.datapath.node.compare import compare, is_missing_route, members, sysctls
+from openeni_nodeagent.datapath.node.host_slaves import (
+    FreeAddresses,
+    lacks_addresses_alone,
+    missing_addresses,
+)
+from openeni_nodeagent.datapath.node.looks_inside import look_inside
 from openeni_nodeagent.datapath.node.nics import without_carrier
 from openeni_nodeagent.datapath.node.noted_repairs import NotedRepairs
 from openeni_nodeagent.datapath.node.offload import restore_offload, split_offload
@@ -37,13 +41,11 @@ from openeni_nodeagent.datapath_api import (
     ENIFacts,
     Hold,
     KernelRefusedError,
-    NamespaceGoneError,
     NodeReport,
     PodInterface,
     WantedNode,
 )
 
-_log: Final = logging.getLogger(__name__)
 _NOTED: Final = 20  # repairs of one look into a pod, which can give rise to any number
 
 
@@ -56,6 +58,7 @@ class NodeReconcile:
     known: Mapping[str, NodeENI]  # by MAC, from before: what differs of these is a repair
     given: Mapping[int, GivenMark]  # by table, first those from before
     others_routes: Callable[[State], State] = lambda _: NOTHING  # out of our links
+    free: FreeAddresses = lambda _, __: None  # takes addresses of an ENI's host slave from pods
     seen: State = field(init=False)  # at the last comparison
     errors: Mapping[str, DatapathError] = field(init=False)  # of ENIs that get no pods
     refusals: dict[Part, DatapathError] = field(default_factory=dict[Part, DatapathError])
@@ -131,10 +134,7 @@ class NodeReconcile:
         every = (SHARED, *parts, *map(eni_part, plan.closed), *plan.held, STALE_ENIS)
         differing = [part for part in every if part in found]
         if not self._restore(differing, found, members(found, plan) if differing else ()):
-            now, left = self._compare(self._look_again())  # a link cannot be created twice
-            for part in differing:
-                more = members(left, now, of_eni=part)
-                self._apply(part, in_order([*more, *left.get(part, ())]))
+            self._apply_each(differing)
         if SHARED in differing and not plan.shared and SHARED not in self.refusals:
             delete_filters()
         if self.known:
@@ -146,6 +146,15 @@ class NodeReconcile:
             if before is not None and before.link.ifindex == eni.link.ifindex:
                 self.noted.note(part, found.get(part, ()))
         return bool(differing)
+
+    def _apply_each(self, differing: Collection[Part]) -> None:
+        """Apply what differs still, one part after the other; pods give back what hosts need."""
+        plan, left = self._compare(self._look_again())  # a link cannot be created twice
+        for eni in plan.enis:
+            self.free(eni.facts, missing_addresses(eni, left))
+        for part in differing:
+            more = members(left, plan, of_eni=part)
+            self._apply(part, in_order([*more, *left.get(part, ())]))
 
     def _apply_pods(self, found: Differences, plan: NodePlan, hold: Hold) -> bool:
         """Bring the pods that differ to their plan; return True if any did, or any stray.
@@ -199,7 +208,7 @@ class NodeReconcile:
             self.differing[pod.facts] = summary(found)
 
     def _look_inside(self, pod: NodePod, netns: str) -> None:
-        found = self._inside(pod, partial(repair_inside, pod, netns))
+        found = self._inside(pod, lambda: repair_inside(pod, netns))
         if changes_links(found):
             self.broken.add(pod.facts)
             self.differing[pod.facts] = summary(found)
@@ -209,21 +218,8 @@ class NodeReconcile:
     def _inside(
         self, pod: NodePod, look: Callable[[], tuple[Operation, ...]]
     ) -> tuple[Operation, ...]:
-        """Return what a look into the pod's namespace finds; an error concerns that pod alone.
-
-        Whatever it is: root in the pod decides what is there to be read.
-        """
-        self.looked_into[pod.facts] = ""
-        try:
-            return look()
-        except NamespaceGoneError:
-            return ()  # its DEL is still to come
-        except DatapathError as error:
-            self.looked_into[pod.facts] = str(error)
-        except Exception as error:  # noqa: BLE001 - a decoder's, of what it was not made for
-            _log.exception("the namespace of container %s cannot be read", pod.facts.container_id)
-            self.looked_into[pod.facts] = f"the pod's namespace cannot be read: {error!r}"
-        return ()
+        found, self.looked_into[pod.facts] = look_inside(pod.facts, look)
+        return found
 
     def _restore(
         self, parts: Collection[Part], found: Differences, more: Collection[Operation] = ()
@@ -262,9 +258,10 @@ class NodeReconcile:
         differing = ((part, tuple(differing_from(self.seen, o))) for part, o in found.items())
         found = {part: operations for part, operations in differing if operations}
         errors = dict(self.errors)
+        lacking = {eni_part(e.facts.mac) for e in plan.enis if lacks_addresses_alone(e, found)}
         for eni in plan.enis:
             for part in (eni_part(eni.facts.mac), SHARED):
-                if part in found:
+                if part in found and part not in lacking:
                     errors.setdefault(eni.facts.name, self._error(part, found))
         errors = {**without_carrier(self.seen, plan.enis), **errors}
         for pod in plan.pods:
@@ -281,7 +278,9 @@ class NodeReconcile:
             frozenset(self.broken),
             {pod: why for pod, why in self.looked_into.items() if why} | self.differing,
             self.noted.done(self.refusals, found),
-            "; ".join(str(self._error(p, found)) for p in (STRAYS, STALE_ENIS) if p in found),
+            "; ".join(
+                str(self._error(p, found)) for p in (STRAYS, STALE_ENIS, *lacking) if p in found
+            ),
             {
                 facts.name: facts.mac in plan.closed
                 for facts in self.wanted.departing
