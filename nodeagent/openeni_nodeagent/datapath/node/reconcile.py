@@ -20,6 +20,7 @@ from openeni_nodeagent.datapath.node.host_slaves import (
     missing_addresses,
 )
 from openeni_nodeagent.datapath.node.looks_inside import look_inside
+from openeni_nodeagent.datapath.node.misplaced_addresses import misplaced_addresses
 from openeni_nodeagent.datapath.node.nics import without_carrier
 from openeni_nodeagent.datapath.node.noted_repairs import NotedRepairs
 from openeni_nodeagent.datapath.node.offload import restore_offload, split_offload
@@ -264,6 +265,7 @@ class NodeReconcile:
                 if part in found and part not in lacking:
                     errors.setdefault(eni.facts.name, self._error(part, found))
         errors = {**without_carrier(self.seen, plan.enis), **errors}
+        self.differing |= misplaced_addresses(self.seen, plan.pods)
         for pod in plan.pods:
             if (part := pod_part(pod.facts)) in found:
                 self.differing[pod.facts] = str(self._error(part, found))
