@@ -72,16 +72,14 @@ class GatewayReconciler:
     def _ask(self, eni: ENI, facts: ENIFacts, link: LinkFacts) -> Result:
         gateways = {s.gateway: s.cidr for s in facts.subnets if s.gateway}
         answers = {gateway: self._probe.ask(link, gateway) for gateway in gateways}
-        value = _REACHABLE if gateways else None
+        is_known = bool(gateways) and Answer.FIXED not in answers.values()
+        value = _REACHABLE if is_known else None
         if silent := self._silent(eni.name, answers):
             cidrs = ", ".join(gateways[gateway] for gateway in silent)
             message = f"no answer from {', '.join(silent)}: pods reach nothing beyond {cidrs}"
             value = ConditionValue(ok=False, reason=Reason.GATEWAY_UNREACHABLE, message=message)
         elif not {Answer.OLD, Answer.NONE}.isdisjoint(answers.values()):
             return RequeueAfter(ANSWER_SECONDS)
-        elif Answer.FIXED in answers.values():
-            self._end_listening(eni.name)
-            value = None  # nobody knows
         elif question := self._question(eni, facts, link):
             if (left := self._listen(eni.name, question)) > 0:
                 return RequeueAfter(left)

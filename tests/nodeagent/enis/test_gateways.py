@@ -173,6 +173,13 @@ def test_l3_needs_a_network_that_answers_for_its_pods(l3: Node, reason: str, *, 
     assert l3.gateways.listening == []
 
 
+def test_whether_the_network_answers_for_pods_does_not_depend_on_the_gateways_mac(l3: Node) -> None:
+    l3.gateways.fixed.add(GATEWAY)
+    l3.gateways.asks_for.add(SPARE)
+    assert (l3.turn(), l3.turn()) == (LISTEN_SECONDS, ASK_PERIOD_SECONDS)
+    assert l3.reason() == Reason.ARP_UNANSWERED
+
+
 def test_whatever_wakes_it_meanwhile_it_listens_to_the_end(l3: Node) -> None:
     """A new ENI of the node has all others asked at once."""
     assert l3.turn() == LISTEN_SECONDS

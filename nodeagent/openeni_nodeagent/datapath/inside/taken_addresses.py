@@ -105,7 +105,7 @@ class TakenAddresses:
         own, others = ", ".join(pod.addresses), ", ".join(sorted(taken))
         text = f"pod {pod.pod_uid} of {own} had given itself {others} of {whose}"
         with self._lock:
-            self._freed.add(_key(pod))
+            self._freed |= {_key(pod)} & self._pods.keys()  # it may have had its DEL meanwhile
             self._repairs.append(Repair("address", f"{text}: its interface is built again"))
         self.on_freed()
 

@@ -14,7 +14,8 @@ from openeni_nodeagent.datapath_api import PodInterface
 def misplaced_addresses(seen: State, pods: Collection[NodePod]) -> Mapping[PodInterface, str]:
     """Return what is wrong with each pod that has an address which a link of the node has, too."""
     owners = {address: pod.facts for pod in pods for address in pod.facts.addresses}
-    found = [i for i in seen if isinstance(i, Address) and i.address in owners]
+    addresses = (i for i in seen if isinstance(i, Address) and i.confirmed)
+    found = [i for i in addresses if i.address in owners]
     if not found:
         return {}
     names = {i.index: i.name for i in seen if isinstance(i, Link)}

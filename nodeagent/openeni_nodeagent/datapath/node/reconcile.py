@@ -14,11 +14,7 @@ from openeni_nodeagent.datapath.linux.sysctls import observe_sysctls
 from openeni_nodeagent.datapath.marks import GivenMark, Marks
 from openeni_nodeagent.datapath.model import NOTHING, Neighbour, Operation, State, Verb
 from openeni_nodeagent.datapath.node.compare import compare, is_missing_route, members, sysctls
-from openeni_nodeagent.datapath.node.host_slaves import (
-    FreeAddresses,
-    lacks_addresses_alone,
-    missing_addresses,
-)
+from openeni_nodeagent.datapath.node.host_slaves import FreeAddresses, missing_addresses
 from openeni_nodeagent.datapath.node.looks_inside import look_inside
 from openeni_nodeagent.datapath.node.misplaced_addresses import misplaced_addresses
 from openeni_nodeagent.datapath.node.nics import without_carrier
@@ -259,10 +255,9 @@ class NodeReconcile:
         differing = ((part, tuple(differing_from(self.seen, o))) for part, o in found.items())
         found = {part: operations for part, operations in differing if operations}
         errors = dict(self.errors)
-        lacking = {eni_part(e.facts.mac) for e in plan.enis if lacks_addresses_alone(e, found)}
         for eni in plan.enis:
             for part in (eni_part(eni.facts.mac), SHARED):
-                if part in found and part not in lacking:
+                if part in found:
                     errors.setdefault(eni.facts.name, self._error(part, found))
         errors = {**without_carrier(self.seen, plan.enis), **errors}
         self.differing |= misplaced_addresses(self.seen, plan.pods)
@@ -280,9 +275,7 @@ class NodeReconcile:
             frozenset(self.broken),
             {pod: why for pod, why in self.looked_into.items() if why} | self.differing,
             self.noted.done(self.refusals, found),
-            "; ".join(
-                str(self._error(p, found)) for p in (STRAYS, STALE_ENIS, *lacking) if p in found
-            ),
+            "; ".join(str(self._error(p, found)) for p in (STRAYS, STALE_ENIS) if p in found),
             {
                 facts.name: facts.mac in plan.closed
                 for facts in self.wanted.departing

@@ -9,7 +9,7 @@ from openeni_nodeagent.datapath.inside import taken_addresses
 from openeni_nodeagent.datapath.inside.taken_addresses import TakenAddresses
 from openeni_nodeagent.datapath.ipvlan import slave_items
 from openeni_nodeagent.datapath.model import Address, Link, Operation, Verb
-from openeni_nodeagent.datapath.node.host_slaves import lacks_addresses_alone, missing_addresses
+from openeni_nodeagent.datapath.node.host_slaves import missing_addresses
 from openeni_nodeagent.datapath.node.plan import eni_part
 from openeni_nodeagent.datapath_api import NodeReport, WantedNode, WantedPod
 from openeni_testing.network.node import DATAPATHS, PLANNED_NODE, placed_pod, pod_interface
@@ -100,7 +100,3 @@ def test_a_slave_lacks_what_is_to_come_and_nothing_else() -> None:
         *PLANNED_NODE.addresses,
         *PLANNED_NODE.local_dns,
     }
-    assert lacks_addresses_alone(ENI, {part: missing})
-    for more in (link, goes, other):
-        assert not lacks_addresses_alone(ENI, {part: (*missing, *more)})
-    assert not lacks_addresses_alone(ENI, {})
