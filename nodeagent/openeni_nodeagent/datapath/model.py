@@ -37,6 +37,8 @@ class Link:
     flags: int = 0  # ipvlan: IPVLAN_F_PRIVATE or _VEPA, which all slaves of the ENI share
     default_arp: bool = True  # IFF_NOARP is as the kernel has it: set of l3s and l3 slaves alone
     carrier: bool = field(default=True, compare=False)  # nobody plans it
+    # Of a NIC, the MAC that its device came with; "" if the kernel knows none.
+    permanent_mac: str = field(default="", compare=False)
 
     @property
     def identity(self) -> tuple[str | int, ...]:

@@ -129,7 +129,7 @@ def parts_of(
     """Divide a state as the node's reconcile does, with these pods and their ENIs wanted."""
     links = frozenset(pod.host_link for pod in (*pods, *granted))
     enis = tuple(pod.eni for pod in pods)
-    plan = NodePlan(NODE_PLAN, enis, {}, (), (), pods, frozenset(), links, {})
+    plan = NodePlan(NODE_PLAN, enis, {}, (), {}, (), pods, frozenset(), links, {})
     return defaultdict(frozenset, divide(state, plan))
 
 

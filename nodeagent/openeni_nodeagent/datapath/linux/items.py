@@ -46,6 +46,7 @@ LINK_ATTRIBUTES: Final = frozenset(  # that `link` reads
         uapi.IFLA_LINK,
         uapi.IFLA_LINKINFO,
         uapi.IFLA_MASTER,
+        uapi.IFLA_PERM_ADDRESS,
         uapi.IFLA_IFALIAS,
         uapi.IFLA_GROUP,
     }
@@ -86,6 +87,7 @@ def link(message: Any) -> Link | None:
         flags=data.get_attr("IFLA_IPVLAN_FLAGS") or 0 if data else 0,
         default_arp=bool(message["flags"] & uapi.IFF_NOARP) == bool(mode),
         carrier=bool(message["flags"] & uapi.IFF_LOWER_UP),
+        permanent_mac=message.get_attr("IFLA_PERM_ADDRESS") or "",
     )
 
 

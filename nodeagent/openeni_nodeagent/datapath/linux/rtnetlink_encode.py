@@ -70,6 +70,12 @@ def create_link(link: Link, *, peer: Link | None = None, namespace: int | None =
     return _request(uapi.RTM_NEWLINK, _EXCLUSIVE, body)
 
 
+def set_mac(index: int, mac: str) -> bytes:
+    """Return the request that gives a link this MAC, and changes nothing else of it."""
+    body = IFINFOMSG.pack(AF_UNSPEC, 0, index, 0, 0)
+    return _request(uapi.RTM_NEWLINK, 0, body + attribute(uapi.IFLA_ADDRESS, packed_mac(mac)))
+
+
 def encode(operation: Operation) -> bytes:
     """Return the request for an operation. Raises TypeError for items of nftables and sysctls."""
     if isinstance(operation.item, Link) and operation.verb is Verb.ADD:

@@ -275,7 +275,8 @@ class _Division:
         if not (chain.name.startswith(ENI_CHAIN) and index.isdigit()):
             return SHARED
         part = self._part_of_table(names.TABLE_ENI_BASE + int(index))
-        is_without_nic = any(part == eni_part(facts.mac) for facts in self._plan.missing)
+        missing = {eni_part(facts.mac) for facts in self._plan.missing}
+        is_without_nic = part in missing and int(index) not in self._plan.nics
         # That of a NIC's name would hold for another one that gets it.
         return STALE_ENIS if is_without_nic and chain.family == "netdev" else part
 

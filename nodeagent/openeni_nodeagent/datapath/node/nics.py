@@ -1,15 +1,48 @@
 """Tell which NIC is which ENI's. Pure.
 
 A MAC is unique in each network only: the node's own NIC, or another ENI's, may have that of an ENI.
+And anybody may give an ENI's NIC another MAC, which its ipvlan slaves take over and live on.
 """
 
 from collections.abc import Collection, Iterable, Mapping
+from typing import Final
 
+from openeni_crds import names
 from openeni_nodeagent.addresses import on_link
+from openeni_nodeagent.datapath.filters.chains import given_marks
 from openeni_nodeagent.datapath.links import NodeENI
 from openeni_nodeagent.datapath.model import Address, Link, State
-from openeni_nodeagent.datapath.ownership import find_nic, is_host_slave
+from openeni_nodeagent.datapath.ownership import (
+    as_nic,
+    find_nic,
+    is_host_slave,
+    is_pod_link,
+    may_be_nic,
+)
 from openeni_nodeagent.datapath_api import DatapathError, ENIFacts, NoCarrierError, NodeFacts
+
+_SETS_MACS: Final = frozenset({"bond", "team"})  # of what is in it
+
+
+def nics_by_mac(seen: State, macs: Iterable[str]) -> dict[str, Link]:
+    """Return the NICs of ENIs by the MACs of these, also those that have another MAC now.
+
+    The kernel has the MAC that a device came with. Where it has none (Linux before 5.6, veth), the
+    chains of an ENI have the index of its NIC in their names and its MAC in their comments. A NIC
+    that is plugged in later may have the index as well, but not the MAC that it came with.
+    """
+    by_mac = {mac: find_nic(seen, mac) for mac in macs}
+    found = {mac: nic for mac, nic in by_mac.items() if nic}
+    if missing := {mac.lower(): mac for mac in by_mac.keys() - found.keys()}:
+        given = given_marks(seen)
+        taken = {nic.index for nic in found.values()}
+        links = (i for i in seen if isinstance(i, Link) and i.index not in taken)
+        for link in sorted(links, key=lambda i: i.index):
+            of_table = given.get(names.eni_table(link.index))
+            mac = link.permanent_mac or (of_table.mac if of_table else "")
+            if mac in missing and may_be_nic(link) and not is_pod_link(link):
+                found.setdefault(missing[mac], as_nic(link))
+    return found
 
 
 class NICs:
@@ -25,15 +58,25 @@ class NICs:
         self._addresses = {(i.index, i.address) for i in seen if isinstance(i, Address)}
         self._own = frozenset(node.addresses)
         self.of: dict[str, Link] = {}  # by the ENI's name; those that are missing are not there
+        self.changed: dict[str, Link] = {}  # by the ENI's name: those that have another MAC now
         self.errors: dict[str, DatapathError] = {}  # of ENIs whose MAC somebody else's NIC has
-        nics = [(facts, nic) for facts in enis if (nic := find_nic(self._links, facts.mac))]
+        by_mac = nics_by_mac(seen, (facts.mac for facts in enis))
+        nics = [(facts, nic) for facts in enis if (nic := by_mac.get(facts.mac))]
         owners: dict[int, str] = {}
         for facts, nic in sorted(nics, key=lambda pair: not self._serves(*pair)):
             owner = owners.setdefault(nic.index, facts.name)
             if error := self._error(facts, nic, owner):
                 self.errors[facts.name] = error
+            elif nic.mac != facts.mac.lower():
+                self.changed[facts.name] = nic
             else:
                 self.of[facts.name] = nic
+
+    def why_mac_stays(self, facts: ENIFacts) -> str:
+        """Return why openeni leaves the MAC of the ENI's NIC as somebody has set it, or ""."""
+        nic = self.changed[facts.name]
+        bonds = (i for i in self._links if i.index == nic.master and i.kind in _SETS_MACS)
+        return next((f"take it out of {bond.name}" for bond in bonds), "")
 
     def _serves(self, facts: ENIFacts, nic: Link) -> bool:
         return any((nic.index, address) in self._addresses for address in facts.primary)
@@ -53,13 +96,13 @@ class NICs:
     def _lost_with(self, facts: ENIFacts, nic: Link) -> frozenset[str]:
         """Return the addresses that the node would lose with this NIC, or with what stands on it.
 
-        A bond or a bridge has its NIC's MAC. So have the host's slaves of an ENI, with the node's
-        addresses: they do not count. On an ENI's NIC a DHCP client may have got an address of the
-        ENI's pods, which some cloud providers list among the node's: one in the ENI's subnet, and
-        not the node's only one.
+        A bond or a bridge has its NIC's MAC, perhaps the one from before somebody changed it. So
+        have the host's slaves of an ENI, with the node's addresses: they do not count. On an ENI's
+        NIC a DHCP client may have got an address of the ENI's pods, which some cloud providers list
+        among the node's: one in the ENI's subnet, and not the node's only one.
         """
         on_it = {
-            link.index: link.mac == nic.mac or link.index == nic.master
+            link.index: link.mac in {nic.mac, facts.mac} or link.index == nic.master
             for link in self._links
             if not is_host_slave(link)
         }
@@ -68,6 +111,10 @@ class NICs:
         if all(on_it[index] for index, _ in own):
             return lost
         return frozenset(a for a in lost if not any(on_link(a, s.cidr) for s in facts.subnets))
+
+
+def changed_mac(facts: ENIFacts, nic: Link) -> str:
+    return f"{nic.name} has MAC {nic.mac} now, not {facts.mac} of its port"
 
 
 def without_carrier(seen: State, enis: Iterable[NodeENI]) -> Mapping[str, DatapathError]:

@@ -19,6 +19,7 @@ class NotedRepairs:
     def __init__(self) -> None:
         self._noted: list[tuple[Part, Operation]] = []
         self._before = NOTHING
+        self.of_macs: tuple[Repair, ...] = ()
 
     def begin(self, seen: State) -> None:
         self._before = seen
@@ -28,8 +29,9 @@ class NotedRepairs:
 
     def done(self, refused: Container[Part], left: Differences) -> tuple[Repair, ...]:
         """Return what was noted, without what the kernel has refused to restore."""
-        return tuple(
+        noted = (
             Repair(type(operation.item).__name__.lower(), sentence(operation))
             for part, operation in self._noted
             if part not in refused or operation not in left.get(part, ())
         )
+        return *self.of_macs, *noted

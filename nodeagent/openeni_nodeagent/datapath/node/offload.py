@@ -16,9 +16,13 @@ from openeni_nodeagent.datapath.node.plan import Differences
 from openeni_nodeagent.datapath_api import DatapathError
 
 
-def split_offload(found: Differences) -> tuple[Differences, list[Operation]]:
-    """Return the differences without those of the offload, and these."""
+def split_offload(found: Differences, *, is_complete: bool) -> tuple[Differences, list[Operation]]:
+    """Return the differences without those of the offload, and these.
+
+    Unless what is wanted is complete, nothing is removed.
+    """
     offload = [o for operations in found.values() for o in operations if is_offload(o)]
+    offload = [o for o in offload if is_complete or o.verb is not Verb.REMOVE]
     others = {part: tuple(o for o in found[part] if not is_offload(o)) for part in found}
     return {part: operations for part, operations in others.items() if operations}, offload
 

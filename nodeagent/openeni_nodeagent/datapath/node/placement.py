@@ -22,7 +22,7 @@ from openeni_nodeagent.datapath.marks import RULES_WITH_MARK, GivenMark, Mark, M
 from openeni_nodeagent.datapath.model import NOTHING, Address, Link, Rule, State
 from openeni_nodeagent.datapath.node.arp_answers import require_arp_answers
 from openeni_nodeagent.datapath.node.local_rules import require_local_rules
-from openeni_nodeagent.datapath.node.nics import NICs
+from openeni_nodeagent.datapath.node.nics import NICs, changed_mac, nics_by_mac
 from openeni_nodeagent.datapath.node.null_routes import require_way_back
 from openeni_nodeagent.datapath.node.plan import NodePlan
 from openeni_nodeagent.datapath.node.router_advertisements import require_safe_forwarding
@@ -55,13 +55,12 @@ def take_snapshot(macs: Iterable[str]) -> KernelSnapshot:
     """Look at the kernel, and at everybody's routes of the NICs with these MACs."""
     with Netlink() as netlink:
         rules = tuple(dumps.rules(netlink))
-        state = observe(netlink, rules)
-        nics = {mac: nic for mac in macs if (nic := ownership.find_nic(state, mac))}
+        state = observe(netlink, rules) | observe_filters()
+        nics = nics_by_mac(state, macs)
         for nic in nics.values():
             state |= routes_of(netlink, nic.index)
             state = ownership.with_routed_addresses(state, nic)
     others_rules = tuple(rule for rule in rules if rule.protocol != names.PROTOCOL)
-    state |= observe_filters()
     indexes = {mac: nic.index for mac, nic in nics.items()}
     return KernelSnapshot(state, ownership.pods(state), mappings_in(state), others_rules, indexes)
 
@@ -89,7 +88,7 @@ def place(
     enis, marked, errors = _with_marks(with_nics, of_node, rules, tables, marks)
     errors |= {eni.name: nics.errors[eni.name] for eni in wanted.enis if eni.name in nics.errors}
     missing = tuple(eni for eni in wanted.enis if eni.name not in {*nics.of, *nics.errors})
-    errors |= {facts.name: _no_nic(facts) for facts in missing}
+    errors |= {facts.name: _no_nic(facts, nics) for facts in missing}
     placed = {eni.facts.name for eni in enis}
     closed = {
         facts.mac: nics.of[facts.name]
@@ -98,9 +97,13 @@ def place(
     }
     is_used = bool(enis or wanted.pods) or not wanted.strays >= snapshot.pods.keys()
     families = frozenset({IPV4, IPV6} if speaks_ipv6() else {IPV4})
+    changed = {facts.mac: nic for facts in missing if (nic := nics.changed.get(facts.name))}
     former = _former_enis(
-        ((facts, table) for facts in missing for table in sorted(tables.get(facts.mac, ()))),
-        node,
+        (
+            *((f, LinkFacts(nic.name, nic.index)) for f in missing if (nic := changed.get(f.mac))),
+            *((f, LinkFacts("", i)) for f in missing for i in _former_indexes(f, tables)),
+        ),
+        of_node,
         lambda table, others: _mark(table, marked, (*enis, *others), marks),
     )
     plan = NodePlan(
@@ -108,6 +111,7 @@ def place(
         enis,
         closed,
         missing,
+        changed,
         former,
         _pods((pod.interface for pod in wanted.pods), enis, seen),
         wanted.strays,
@@ -176,18 +180,22 @@ def _moved(marked: State, tables: Collection[int], table: int) -> State:
     )
 
 
+def _former_indexes(facts: ENIFacts, tables: Mapping[str, Collection[int]]) -> list[int]:
+    return [table - names.TABLE_ENI_BASE for table in sorted(tables.get(facts.mac, ()))]
+
+
 def _former_enis(
-    tables: Iterable[tuple[ENIFacts, int]],
-    node: NodeFacts,
+    links: Iterable[tuple[ENIFacts, LinkFacts]],
+    of_node: tuple[NodeFacts, Sequence[Rule]],
     mark_of: Callable[[int, Iterable[NodeENI]], Mark],
 ) -> tuple[NodeENI, ...]:
-    """Return the ENIs as they were, by their tables; `mark_of` is given others that have a mark."""
+    """Return the ENIs as they were, by their links; `mark_of` is given others that have a mark."""
     found: list[NodeENI] = []
-    for facts, table in tables:
+    for facts, link in links:
         with suppress(DatapathError):  # no mark is free: what is left of it stays as it is
-            link = LinkFacts("", table - names.TABLE_ENI_BASE)
-            mark = mark_of(table, found)
-            found.append(NodeENI(facts, link, node, mark, kernel_has_ipv6=speaks_ipv6()))
+            mark = mark_of(names.eni_table(link.ifindex), found)
+            eni, _ = _eni(facts, link, *of_node, mark)
+            found.append(eni)
     return tuple(found)
 
 
@@ -241,7 +249,10 @@ def _eni(
     return eni, next(iter(errors), None)
 
 
-def _no_nic(facts: ENIFacts) -> DatapathError:
+def _no_nic(facts: ENIFacts, nics: NICs) -> DatapathError:
+    if nic := nics.changed.get(facts.name):
+        why = nics.why_mac_stays(facts) or "it gets it back with the next look"
+        return DatapathError(f"{changed_mac(facts, nic)}: {why}")
     return NICMissingError(f"no NIC with MAC {facts.mac} on this node: is it attached?")
 
 

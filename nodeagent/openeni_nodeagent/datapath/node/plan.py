@@ -51,7 +51,8 @@ class NodePlan:
     shared: State  # NOTHING with the last ENI
     enis: tuple[NodeENI, ...]
     closed: Mapping[str, Link]  # NICs by MAC, of ENIs that openeni leaves, or has no mark for
-    missing: tuple[ENIFacts, ...]  # whose NICs are gone
+    missing: tuple[ENIFacts, ...]  # whose NICs are gone, or have another MAC
+    changed: Mapping[str, Link]  # NICs of these by MAC, where they are there with another MAC
     former: tuple[NodeENI, ...]  # the missing ones, as they were when they had a NIC
     pods: tuple[NodePod, ...]
     strays: frozenset[str]  # addresses that no pod has
@@ -92,7 +93,8 @@ class NodePlan:
     @cached_property
     def nics(self) -> Mapping[int, Part]:
         """The parts of NICs by their index."""
-        found = {nic.index: eni_part(mac) for mac, nic in self.closed.items()}
+        of_none = (*self.closed.items(), *self.changed.items())
+        found = {nic.index: eni_part(mac) for mac, nic in of_none}
         return found | {eni.link.ifindex: eni_part(eni.facts.mac) for eni in self.enis}
 
     @cached_property
@@ -135,14 +137,18 @@ class NodePlan:
 
 
 def _holds(eni: NodeENI, item: Item) -> bool:
-    """Return True for what needs no NIC, and serves nobody else; pods of ipvlan went with it."""
+    """Return True for what needs no NIC, and serves nobody else; pods of ipvlan went with it.
+
+    They live on with a NIC that has another MAC now.
+    """
+    has_nic = bool(eni.link.device)
     match item:
         case Rule():
-            return not item.iif and item.priority != names.RULE_WAY_BACK
+            return item.priority != names.RULE_WAY_BACK and (has_nic or not item.iif)
         case Route():
             return not item.index
         case Chain():
             is_of_nic = item.family == "netdev" or item.name.endswith(FLOW_CHAIN)
-            return not (eni.ipvlan or is_of_nic)
+            return has_nic or not (eni.ipvlan or is_of_nic)
         case _:
             return False

@@ -12,7 +12,8 @@ from openeni_nodeagent.datapath.linux.namespace import open_namespace
 from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.linux.sysctls import observe_sysctls
 from openeni_nodeagent.datapath.marks import GivenMark, Marks
-from openeni_nodeagent.datapath.model import NOTHING, Neighbour, Operation, State, Verb
+from openeni_nodeagent.datapath.model import NOTHING, Neighbour, Operation, State
+from openeni_nodeagent.datapath.node.changed_macs import restore_macs
 from openeni_nodeagent.datapath.node.compare import compare, is_missing_route, members, sysctls
 from openeni_nodeagent.datapath.node.host_slaves import FreeAddresses, missing_addresses
 from openeni_nodeagent.datapath.node.looks_inside import look_inside
@@ -58,6 +59,7 @@ class NodeReconcile:
     free: FreeAddresses = lambda _, __: None  # takes addresses of an ENI's host slave from pods
     seen: State = field(init=False)  # at the last comparison
     errors: Mapping[str, DatapathError] = field(init=False)  # of ENIs that get no pods
+    unrestored: Mapping[str, DatapathError] = field(default_factory=dict[str, DatapathError])
     refusals: dict[Part, DatapathError] = field(default_factory=dict[Part, DatapathError])
     broken: set[PodInterface] = field(default_factory=set[PodInterface])
     differing: dict[PodInterface, str] = field(default_factory=dict[PodInterface, str])
@@ -71,13 +73,16 @@ class NodeReconcile:
         """Return what was found last, and the plan."""
         snapshot = self._with_others_routes(snapshot)
         self.noted.begin(snapshot.state)
+        self.noted.of_macs, self.unrestored = restore_macs(snapshot, self.wanted)
+        if self.noted.of_macs:
+            snapshot = self._look_again()
         plan, found = self._compare(snapshot)
         if self._apply_enis(found, plan) | self._apply_pods(found, plan, hold):
             now = self._look_again()
             forget_flows(self.restored, snapshot.state, now.state)
             plan, found = self._compare(now)
-        report = self._report(found, plan)
-        return replace(report, not_offloaded=restore_offload(self.offload)), plan
+        not_offloaded = restore_offload(self.offload)
+        return replace(self._report(found, plan), not_offloaded=not_offloaded), plan
 
     def apply_enis(self, snapshot: KernelSnapshot, wanted: ENIFacts) -> NodePlan:
         """Bring the ENIs, and what they share, to the plan. Raises the DatapathError of one."""
@@ -109,16 +114,15 @@ class NodeReconcile:
 
     def _compare(self, snapshot: KernelSnapshot) -> tuple[NodePlan, Differences]:
         self.seen = snapshot.state
-        plan, self.errors = place(snapshot, self.wanted, self.marks, self.given)
+        plan, errors = place(snapshot, self.wanted, self.marks, self.given)
+        self.errors = {**errors, **self.unrestored}
         self.given = plan.marks
         values = {i.path: i for i in observe_sysctls(sysctls(plan))}
         found = dict(compare(snapshot.state, values, plan))
         if not self.wanted.complete:
             for part in (STALE_ENIS, *(() if plan.shared else (SHARED,))):
                 found.pop(part, None)
-        without, offload = split_offload(found)
-        certain = self.wanted.complete
-        self.offload = [o for o in offload if certain or o.verb is not Verb.REMOVE]
+        without, self.offload = split_offload(found, is_complete=self.wanted.complete)
         return plan, without
 
     def _apply_enis(self, found: Differences, plan: NodePlan) -> bool:

@@ -6,7 +6,7 @@ import pytest
 
 from openeni_crds.enipool import Datapath, Mode
 from openeni_nodeagent.datapath.links import chosen_index
-from openeni_nodeagent.datapath.model import IPVLAN, NIC, Address, Item, Link
+from openeni_nodeagent.datapath.model import IPVLAN, NIC, Address, Chain, Item, Link
 from openeni_nodeagent.datapath.node.nics import NICs
 from openeni_nodeagent.datapath_api import ENIFacts, NodeFacts
 from openeni_testing.network.node import eni_facts
@@ -19,6 +19,8 @@ ETH0 = Link("eth0", 2, NIC, "fa:16:3e:99:00:0b", 1500)
 ENS7 = Link("ens7", 3, NIC, ENI.mac, 1500)
 ABOVE = Link("above", 9, "bond", ENI.mac, 1500)
 SLAVE = Link("oeni-3", chosen_index("oeni-3"), IPVLAN, ENI.mac, 1500, parent=ENS7.index)
+CHANGED = replace(ENS7, mac="02:00:00:00:77:77")
+CHAIN = Chain("inet", "eni3", f"0123456789ab-{ENI.mac}-1000000-1f000000")
 OWN = Address(ETH0.index, "10.99.0.11", 24)
 
 
@@ -81,3 +83,54 @@ def test_where_none_is_served_the_first_one_has_the_nic() -> None:
     found = nics(ENS7, enis=(ENI, replace(ENI, name="other")))
     assert found.of.keys() == {"eni"}
     assert found.errors.keys() == {"other"}
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [(CHANGED, CHAIN), (replace(CHANGED, permanent_mac=ENI.mac),)],
+    ids=["its chain has the index", "it came with the MAC"],
+)
+def test_a_nic_with_another_mac_is_known(seen: tuple[Item, ...]) -> None:
+    found = nics(ETH0, OWN, *seen)
+    assert (found.of, found.changed, found.errors) == ({}, {"eni": CHANGED}, {})
+    assert found.why_mac_stays(ENI) == ""
+
+
+NOT_ITS_OWN: dict[str, tuple[Item, ...]] = {
+    "nothing tells": (CHANGED,),
+    "another one has the index": (replace(CHANGED, permanent_mac=CHANGED.mac), CHAIN),
+    "a virtual device has it": (replace(CHANGED, kind="bond"), CHAIN),
+}
+
+
+@pytest.mark.parametrize("seen", NOT_ITS_OWN.values(), ids=NOT_ITS_OWN)
+def test_another_nic_is_left_alone(seen: tuple[Item, ...]) -> None:
+    found = nics(ETH0, OWN, *seen)
+    assert (found.of, found.changed, found.errors) == ({}, {}, {})
+
+
+def test_a_nic_with_the_mac_of_another_eni_is_that_ones() -> None:
+    other = replace(ENI, name="other", mac=CHANGED.mac, primary=("10.97.0.4",))
+    found = nics(CHANGED, CHAIN, enis=(ENI, other))
+    assert (found.of, found.changed) == ({"other": CHANGED}, {})
+
+
+def test_of_two_nics_with_the_mac_of_an_eni_it_has_the_one_that_came_with_it() -> None:
+    """The other one is of another ENI, whose MAC somebody has changed to this."""
+    other = replace(ENI, name="other", mac="fa:16:3e:97:00:04", primary=("10.97.0.4",))
+    own = replace(ENS7, name="ens8", index=8, permanent_mac=ENI.mac)
+    found = nics(replace(ENS7, permanent_mac=other.mac), own, enis=(ENI, other))
+    assert (found.of, found.changed) == ({"eni": own}, {"other": ENS7})
+
+
+def test_the_nodes_own_nic_keeps_its_other_mac() -> None:
+    found = nics(replace(CHANGED, permanent_mac=ENI.mac), on(CHANGED, "10.99.0.11"))
+    assert found.changed == {}
+    assert "node's own address" in str(found.errors["eni"])
+
+
+def test_a_nic_in_a_bond_has_the_bonds_mac() -> None:
+    inside = replace(CHANGED, master=ABOVE.index)
+    found = nics(ETH0, OWN, inside, CHAIN, replace(ABOVE, mac=CHANGED.mac))
+    assert found.changed == {"eni": inside}
+    assert found.why_mac_stays(ENI) == "take it out of above"
