@@ -31,11 +31,11 @@ def restore_macs(
     if all(find_nic(links, eni.mac) for eni in enis) or not wanted.complete:
         return (), {}
     nics = NICs(snapshot.state, enis, wanted.node)
-    changed = [e for e in enis if e.name in nics.changed and not nics.why_mac_stays(e)]
+    changed = [e for e in enis if e.mac in nics.changed and not nics.why_mac_stays(e)]
     repairs: list[Repair] = []
     errors: dict[str, DatapathError] = {}
     for facts in changed:
-        nic = nics.changed[facts.name]
+        nic = nics.changed[facts.mac]
         if error := _restore(facts, nic):
             errors[facts.name] = error
         else:

@@ -58,7 +58,7 @@ class NICs:
         self._addresses = {(i.index, i.address) for i in seen if isinstance(i, Address)}
         self._own = frozenset(node.addresses)
         self.of: dict[str, Link] = {}  # by the ENI's name; those that are missing are not there
-        self.changed: dict[str, Link] = {}  # by the ENI's name: those that have another MAC now
+        self.changed: dict[str, Link] = {}  # by the ENI's MAC: those that have another one now
         self.errors: dict[str, DatapathError] = {}  # of ENIs whose MAC somebody else's NIC has
         by_mac = nics_by_mac(seen, (facts.mac for facts in enis))
         nics = [(facts, nic) for facts in enis if (nic := by_mac.get(facts.mac))]
@@ -68,13 +68,13 @@ class NICs:
             if error := self._error(facts, nic, owner):
                 self.errors[facts.name] = error
             elif nic.mac != facts.mac.lower():
-                self.changed[facts.name] = nic
+                self.changed[facts.mac] = nic
             else:
                 self.of[facts.name] = nic
 
     def why_mac_stays(self, facts: ENIFacts) -> str:
         """Return why openeni leaves the MAC of the ENI's NIC as somebody has set it, or ""."""
-        nic = self.changed[facts.name]
+        nic = self.changed[facts.mac]
         bonds = (i for i in self._links if i.index == nic.master and i.kind in _SETS_MACS)
         return next((f"take it out of {bond.name}" for bond in bonds), "")
 

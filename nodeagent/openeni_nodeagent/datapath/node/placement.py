@@ -1,7 +1,7 @@
 """Look at the node, and plan it as it is: with the NIC that each ENI has now."""
 
 import ipaddress
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -97,12 +97,8 @@ def place(
     }
     is_used = bool(enis or wanted.pods) or not wanted.strays >= snapshot.pods.keys()
     families = frozenset({IPV4, IPV6} if speaks_ipv6() else {IPV4})
-    changed = {facts.mac: nic for facts in missing if (nic := nics.changed.get(facts.name))}
     former = _former_enis(
-        (
-            *((f, LinkFacts(nic.name, nic.index)) for f in missing if (nic := changed.get(f.mac))),
-            *((f, LinkFacts("", i)) for f in missing for i in _former_indexes(f, tables)),
-        ),
+        _former_links(missing, nics.changed, tables),
         of_node,
         lambda table, others: _mark(table, marked, (*enis, *others), marks),
     )
@@ -111,7 +107,7 @@ def place(
         enis,
         closed,
         missing,
-        changed,
+        nics.changed,
         former,
         _pods((pod.interface for pod in wanted.pods), enis, seen),
         wanted.strays,
@@ -180,8 +176,15 @@ def _moved(marked: State, tables: Collection[int], table: int) -> State:
     )
 
 
-def _former_indexes(facts: ENIFacts, tables: Mapping[str, Collection[int]]) -> list[int]:
-    return [table - names.TABLE_ENI_BASE for table in sorted(tables.get(facts.mac, ()))]
+def _former_links(
+    enis: Iterable[ENIFacts], changed: Mapping[str, Link], tables: Mapping[str, Collection[int]]
+) -> Iterator[tuple[ENIFacts, LinkFacts]]:
+    """Yield the links that ENIs have with another MAC, and those that they had, without a name."""
+    for facts in enis:
+        if nic := changed.get(facts.mac):
+            yield facts, LinkFacts(nic.name, nic.index)
+        for table in sorted(tables.get(facts.mac, ())):
+            yield facts, LinkFacts("", table - names.TABLE_ENI_BASE)
 
 
 def _former_enis(
@@ -250,7 +253,7 @@ def _eni(
 
 
 def _no_nic(facts: ENIFacts, nics: NICs) -> DatapathError:
-    if nic := nics.changed.get(facts.name):
+    if nic := nics.changed.get(facts.mac):
         why = nics.why_mac_stays(facts) or "it gets it back with the next look"
         return DatapathError(f"{changed_mac(facts, nic)}: {why}")
     return NICMissingError(f"no NIC with MAC {facts.mac} on this node: is it attached?")

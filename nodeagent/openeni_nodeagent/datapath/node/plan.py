@@ -52,7 +52,7 @@ class NodePlan:
     enis: tuple[NodeENI, ...]
     closed: Mapping[str, Link]  # NICs by MAC, of ENIs that openeni leaves, or has no mark for
     missing: tuple[ENIFacts, ...]  # whose NICs are gone, or have another MAC
-    changed: Mapping[str, Link]  # NICs of these by MAC, where they are there with another MAC
+    changed: Mapping[str, Link]  # NICs by the MACs of their ENIs, where they have another one
     former: tuple[NodeENI, ...]  # the missing ones, as they were when they had a NIC
     pods: tuple[NodePod, ...]
     strays: frozenset[str]  # addresses that no pod has

@@ -27,6 +27,10 @@ def change_while_down(bench: ReachedPod) -> None:
     bench.node.namespace.ip("link set ens7 up")
 
 
+def set_another(index: int, _: str) -> bytes:
+    return set_mac(index, OF_GROUP)
+
+
 def has_mac(bench: ReachedPod, mac: str) -> bool:
     return f"link/ether {mac} " in bench.node.namespace.program("ip", "link", "show", "ens7")
 
@@ -75,7 +79,7 @@ def test_where_the_kernel_refuses_it_pods_reach_nothing(
     masquerade(bench)
     change(bench)
     with monkeypatch.context() as patch:
-        patch.setattr(changed_macs, "set_mac", lambda index, _: set_mac(index, OF_GROUP))
+        patch.setattr(changed_macs, "set_mac", set_another)
         for _ in range(2):
             report = bench.node.look(into=True)
             wrong = f"ens7 has MAC {OTHER} now, not {bench.eni.mac} of its port: EADDRNOTAVAIL"

@@ -92,7 +92,7 @@ def test_where_none_is_served_the_first_one_has_the_nic() -> None:
 )
 def test_a_nic_with_another_mac_is_known(seen: tuple[Item, ...]) -> None:
     found = nics(ETH0, OWN, *seen)
-    assert (found.of, found.changed, found.errors) == ({}, {"eni": CHANGED}, {})
+    assert (found.of, found.changed, found.errors) == ({}, {ENI.mac: CHANGED}, {})
     assert found.why_mac_stays(ENI) == ""
 
 
@@ -120,7 +120,7 @@ def test_of_two_nics_with_the_mac_of_an_eni_it_has_the_one_that_came_with_it() -
     other = replace(ENI, name="other", mac="fa:16:3e:97:00:04", primary=("10.97.0.4",))
     own = replace(ENS7, name="ens8", index=8, permanent_mac=ENI.mac)
     found = nics(replace(ENS7, permanent_mac=other.mac), own, enis=(ENI, other))
-    assert (found.of, found.changed) == ({"eni": own}, {"other": ENS7})
+    assert (found.of, found.changed) == ({"eni": own}, {other.mac: ENS7})
 
 
 def test_the_nodes_own_nic_keeps_its_other_mac() -> None:
@@ -132,5 +132,5 @@ def test_the_nodes_own_nic_keeps_its_other_mac() -> None:
 def test_a_nic_in_a_bond_has_the_bonds_mac() -> None:
     inside = replace(CHANGED, master=ABOVE.index)
     found = nics(ETH0, OWN, inside, CHAIN, replace(ABOVE, mac=CHANGED.mac))
-    assert found.changed == {"eni": inside}
+    assert found.changed == {ENI.mac: inside}
     assert found.why_mac_stays(ENI) == "take it out of above"
