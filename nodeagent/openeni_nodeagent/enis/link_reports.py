@@ -9,6 +9,7 @@ from typing import Final
 from openeni_crds.conditions import Reason
 from openeni_nodeagent.datapath_api import (
     DatapathError,
+    LinkFacts,
     ModeUnsupportedError,
     NICMissingError,
     NoCarrierError,
@@ -118,3 +119,17 @@ class LinkReports:
         else:
             self._missing_since.pop(mac, None)
         return ConditionValue(ok=False, reason=reason, message=str(error))
+
+
+def moved_since(
+    nics: Mapping[str, int], links: Mapping[str, LinkFacts], pods: Mapping[PodInterface, Grant]
+) -> set[Attachment]:
+    """Return the pods whose NIC has come, or come again, while a look lasted.
+
+    It began with `nics`, indexes by MAC, and ended with `links`, by ENI. Pure.
+    """
+    return {
+        grant.attachment
+        for pod, grant in pods.items()
+        if (link := links.get(pod.eni.name)) and link.ifindex != nics.get(pod.eni.mac)
+    }

@@ -1,9 +1,8 @@
 """Reconcile the node's datapath with its ENIs and grants: the one look at the whole node.
 
-At start, periodically, and whenever something may have changed: notifications of the kernel, ENIs,
-the node's facts, an ADD that failed, a grant that ended. Each look tells the ledger which addresses
-the kernel has, brings what differs to its plan, and looks again. An ENI's link and a pod's datapath
-are ready if the last look found nothing that differed.
+At start, periodically, and after notifications of the kernel, changes of ENIs or the node's facts,
+a failed ADD, an ended grant. Each look tells the ledger which addresses the kernel has, brings what
+differs to its plan, and looks again. Links and datapaths are ready if it found no difference then.
 """
 
 import contextlib
@@ -36,7 +35,7 @@ from openeni_nodeagent.datapath_api import (
     WantedNode,
 )
 from openeni_nodeagent.enis.eni_reconciler import ENIReconciler
-from openeni_nodeagent.enis.link_reports import LinkReports
+from openeni_nodeagent.enis.link_reports import LinkReports, moved_since
 from openeni_nodeagent.enis.wanted_enis import ENIChoice, choose_enis, every_eni
 from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_nodeagent.grants.grants import Grants
@@ -156,8 +155,8 @@ class DatapathReconciler:
         self._links.announce(choice)
         grants = self._grants.all()
         pods = pods_of(choice.served, (g for g in grants if before.get(g.attachment) == g))
-        moved = self._links.moved(snapshot.nics, pods, grants)
-        unseen = self._pod_looks.with_moved(unseen, moved)
+        self._pod_looks.note_moved(self._links.moved(snapshot.nics, pods, grants))
+        unseen = self._pod_looks.with_moved(unseen)
         wanted = WantedNode(
             node,
             choice.served,
@@ -176,6 +175,7 @@ class DatapathReconciler:
         looked_into = {pods[pod].attachment: why for pod, why in report.looked_into.items()}
         looked_into |= lost_paths(wanted.pods, pods, asked)
         self._pod_looks.finish(asked.keys(), granted.keys(), looked_into)
+        self._pod_looks.note_moved(moved_since(snapshot.nics, report.links, pods))
         report = self._links.without_brief_losses(report)
         self._take_over(report, choice, pods)
         failed = self._rebuild(report, pods)
@@ -250,7 +250,7 @@ class DatapathReconciler:
             with self._lock:
                 self._pod_looks.ask_all()
         before = self._differing
-        self._differing = differences_of(report, pods, self._pod_looks.failed())
+        self._differing = differences_of(report, pods, self._pod_looks.unseen())
         for grant in pods.values():
             if before.get(grant.attachment) != self._differing.get(grant.attachment):
                 self._callbacks.on_pod(grant)

@@ -10,11 +10,17 @@ from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from typing import Final
 
+from openeni_crds.conditions import Reason
 from openeni_nodeagent.datapath_api import NICMissingError
 from openeni_nodeagent.grants.grant import Attachment
+from openeni_nodeagent.reports.podip_body import Difference
 
 LOOK_PERIOD_SECONDS: Final = 30.0
 REBUILDS: Final = 5  # of one pod in this time
+_MOVED: Final = Difference(
+    Reason.WAITING_FOR_NIC,
+    "its NIC is another one now, and the pod has not been looked into since",
+)
 
 
 class PodLooks:
@@ -23,6 +29,7 @@ class PodLooks:
     def __init__(self) -> None:
         self._asked: set[Attachment] | None = None  # None: all
         self._later: set[Attachment] = set()  # that the last look could not look into
+        self._moved: set[Attachment] = set()  # not looked into since their NIC is another one
         self._failed: dict[Attachment, tuple[str, float]] = {}  # where that failed: why, and when
         self._rebuilt: list[tuple[Attachment, float]] = []  # less than LOOK_PERIOD_SECONDS ago
 
@@ -44,15 +51,17 @@ class PodLooks:
         due = time.monotonic() - LOOK_PERIOD_SECONDS
         return asked | self._later | {its for its, (_, at) in self._failed.items() if at <= due}
 
-    def with_moved(
-        self, asked: set[Attachment] | None, moved: AbstractSet[Attachment]
-    ) -> set[Attachment] | None:
-        """Return the pods to be looked into, with those whose NIC is another one now.
+    def note_moved(self, moved: AbstractSet[Attachment]) -> None:
+        """Note the pods whose NIC is another one now.
 
         How often these were built again before is not their own doing.
         """
         self._rebuilt = [(its, at) for its, at in self._rebuilt if its not in moved]
-        return None if asked is None else asked | moved
+        self._moved |= moved
+
+    def with_moved(self, asked: set[Attachment] | None) -> set[Attachment] | None:
+        """Return the pods to be looked into, with those whose NIC is another one now."""
+        return None if asked is None else asked | self._moved
 
     def finish(
         self,
@@ -62,13 +71,16 @@ class PodLooks:
     ) -> None:
         """Note what has become of the pods that were asked for, and why looks into some failed."""
         self._later = set(asked - looked_into.keys())
+        self._moved = self._moved & granted - looked_into.keys()
         now, kept = time.monotonic(), granted - looked_into.keys()
         self._failed = {its: why for its, why in self._failed.items() if its in kept}
         self._failed |= {its: (why, now) for its, why in looked_into.items() if why}
 
-    def failed(self) -> Mapping[Attachment, str]:
-        """Return the pods that could not be looked into the last time, and why."""
-        return {its: why for its, (why, _) in self._failed.items()}
+    def unseen(self) -> Mapping[Attachment, Difference]:
+        """Return the pods of which nobody knows whether they are as planned, and why."""
+        moved = dict.fromkeys(self._moved, _MOVED)
+        failed = {its: why for its, (why, _) in self._failed.items()}
+        return moved | {its: Difference(Reason.KERNEL_REFUSED, why) for its, why in failed.items()}
 
     def may_rebuild(self, attachment: Attachment) -> bool:
         """Return True if the pod may be built again, now; else it is asked for once more."""

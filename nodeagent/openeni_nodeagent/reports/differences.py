@@ -15,11 +15,11 @@ from openeni_nodeagent.reports.podip_body import Difference
 
 
 def differences_of(
-    report: NodeReport, pods: Mapping[PodInterface, Grant], failed: Mapping[Attachment, str]
+    report: NodeReport, pods: Mapping[PodInterface, Grant], unseen: Mapping[Attachment, Difference]
 ) -> Mapping[Attachment, Difference]:
     """Return the pods that differ, and all pods of an ENI that does: they reach nothing by it.
 
-    `failed` are those that a look before could not look into, and none has since.
+    `unseen` are those that no look has looked into since that was due, and why.
     """
     found: dict[Attachment, Difference] = {}
     for pod, grant in pods.items():
@@ -27,8 +27,8 @@ def differences_of(
             found[grant.attachment] = Difference(Reason.KERNEL_REFUSED, text)
         elif error := report.errors.get(pod.eni.name):
             found[grant.attachment] = Difference(_reason(error), f"ENI {pod.eni.name}: {error}")
-        elif text := failed.get(grant.attachment):
-            found[grant.attachment] = Difference(Reason.KERNEL_REFUSED, text)
+        elif difference := unseen.get(grant.attachment):
+            found[grant.attachment] = difference
     return found
 
 
