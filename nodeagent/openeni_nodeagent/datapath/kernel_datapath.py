@@ -8,7 +8,6 @@ from typing import Final
 
 from openeni_crds import names
 from openeni_crds.enipool import Mode
-from openeni_nodeagent.datapath import ownership
 from openeni_nodeagent.datapath.changes import Change, watched
 from openeni_nodeagent.datapath.conntrack_flusher import ConntrackFlusher
 from openeni_nodeagent.datapath.describe import sentence
@@ -23,6 +22,7 @@ from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.linux.subscription import Subscription
 from openeni_nodeagent.datapath.marks import GivenMark, Mark, Marks
 from openeni_nodeagent.datapath.model import NOTHING, Verb
+from openeni_nodeagent.datapath.node.nics import nics_by_mac
 from openeni_nodeagent.datapath.node.offload import change_flowtable
 from openeni_nodeagent.datapath.node.others_routes import OthersRoutes
 from openeni_nodeagent.datapath.node.placement import KernelSnapshot, take_snapshot
@@ -108,7 +108,7 @@ class KernelDatapath:
         self._subscription.start()
 
     def observe(self, enis: Collection[ENIFacts]) -> KernelSnapshot:
-        return take_snapshot(eni.mac for eni in enis)
+        return take_snapshot({eni.mac for eni in enis})
 
     def reconcile(self, snapshot: NodeSnapshot, wanted: WantedNode, hold: Hold) -> NodeReport:
         if not isinstance(snapshot, KernelSnapshot):
@@ -286,7 +286,7 @@ class KernelDatapath:
     def _nic_missing(self, eni: ENIFacts) -> NICMissingError | None:
         """Return the error that names the NIC, if it is gone."""
         with suppress(DatapathError), Netlink() as netlink:
-            if not ownership.find_nic(list_links(netlink), eni.mac):
+            if not nics_by_mac(list_links(netlink), {eni.mac}):
                 return NICMissingError(f"the NIC of ENI {eni.name} ({eni.mac}) is gone")
         return None
 

@@ -43,20 +43,6 @@ SHARED_RULES: Final = (
 )
 
 
-def find_nic(links: State, mac: str) -> Link | None:
-    """Return the NIC with this MAC; udev may have renamed it.
-
-    Of several it is the one that is no virtual device, then the one that came with it, and else the
-    oldest.
-    """
-
-    def place(link: Link) -> tuple[bool, bool, int]:
-        return link.kind != NIC, link.permanent_mac != link.mac, link.index
-
-    nics = [i for i in links if isinstance(i, Link) and i.mac == mac.lower() and may_be_nic(i)]
-    return as_nic(min(nics, key=place)) if nics else None
-
-
 def may_be_nic(link: Link) -> bool:
     """Return False for a device that has the MAC of the NIC below or above it."""
     return link.kind not in _NOT_NICS

@@ -255,37 +255,6 @@ def test_inside_a_pod_only_its_interface_and_its_addresses_are_ours(datapath: Da
     assert ownership.of_interface(theirs, "eth0", pod.facts.addresses) == frozenset()
 
 
-MAC = "fa:16:3e:00:00:01"
-
-
-@pytest.mark.parametrize(
-    "kind", [IPVLAN, "ipvtap", "macvlan", "macvtap", "macsec", "vlan", "bond", "team", "bridge"]
-)
-def test_a_device_on_top_of_the_nic_is_not_taken_for_it(kind: str) -> None:
-    above = Link("a-first", 3, kind, MAC, 1500)
-    assert ownership.find_nic(frozenset({above}), MAC) is None
-    nic = Link("z-last", 9, "", MAC, 1500)
-    assert ownership.find_nic(frozenset({above, nic}), MAC) == nic
-
-
-def test_a_nic_is_found_by_its_mac_in_any_case_and_is_none_of_our_devices() -> None:
-    pair = Link("ens9", 9, "veth", MAC, 1500, alias="openeni")
-    found = ownership.find_nic(frozenset({pair, Address(9, "10.98.0.5", 32)}), MAC.upper())
-    assert found == Link("ens9", 9, "", MAC, 1500)
-    assert ownership.find_nic(frozenset({pair}), "fa:16:3e:00:00:02") is None
-
-
-def test_of_several_links_with_its_mac_the_nic_is_the_real_device_and_else_the_oldest() -> None:
-    internal = Link("br-ex", 3, "openvswitch", MAC, 1500)
-    nic, another = Link("ens9", 9, "", MAC, 1500), Link("ens8", 12, "", MAC, 1500)
-    found = ownership.find_nic(frozenset({another, internal, nic}), MAC)
-    assert found == nic
-    pairs = frozenset(Link(f"v{n}", n, "veth", MAC, 1500) for n in range(20, 3, -1))
-    chosen = ownership.find_nic(pairs, MAC)
-    assert chosen is not None
-    assert chosen.index == 4
-
-
 def test_what_a_dhcp_client_adds_to_an_eni_later_belongs_to_the_eni() -> None:
     lease = Route("198.51.100.0/24", TABLE_MAIN, 7, protocol=16)
     mine = Route("198.51.100.0/24", TABLE_MAIN, 7, protocol=names.PROTOCOL)

@@ -9,7 +9,6 @@ from openeni_nodeagent.datapath.linux.rtnetlink_encode import set_mac
 from openeni_nodeagent.datapath.model import Link
 from openeni_nodeagent.datapath.node.nics import NICs, changed_mac
 from openeni_nodeagent.datapath.node.placement import KernelSnapshot
-from openeni_nodeagent.datapath.ownership import find_nic
 from openeni_nodeagent.datapath_api import (
     DatapathError,
     ENIFacts,
@@ -24,11 +23,11 @@ def restore_macs(
 ) -> tuple[tuple[Repair, ...], dict[str, DatapathError]]:
     """Restore MACs; return what has changed, and by their names the errors of other ENIs.
 
-    A NIC that has to be down for it (EBUSY, without IFF_LIVE_ADDR_CHANGE) is left as it is.
+    Who does not know all ENIs restores none: a MAC may be another one's. A NIC that has to be down
+    for it (EBUSY, without IFF_LIVE_ADDR_CHANGE) is left as it is.
     """
     enis = (*wanted.departing, *wanted.enis)
-    links = frozenset(i for i in snapshot.state if isinstance(i, Link))
-    if all(find_nic(links, eni.mac) for eni in enis) or not wanted.complete:
+    if not wanted.complete:
         return (), {}
     nics = NICs(snapshot.state, enis, wanted.node)
     changed = [e for e in enis if e.mac in nics.changed and not nics.why_mac_stays(e)]

@@ -4,45 +4,52 @@ A MAC is unique in each network only: the node's own NIC, or another ENI's, may 
 And anybody may give an ENI's NIC another MAC, which its ipvlan slaves take over and live on.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
 from openeni_crds import names
 from openeni_nodeagent.addresses import on_link
 from openeni_nodeagent.datapath.filters.chains import given_marks
 from openeni_nodeagent.datapath.links import NodeENI
-from openeni_nodeagent.datapath.model import Address, Link, State
-from openeni_nodeagent.datapath.ownership import (
-    as_nic,
-    find_nic,
-    is_host_slave,
-    is_pod_link,
-    may_be_nic,
-)
+from openeni_nodeagent.datapath.marks import GivenMark
+from openeni_nodeagent.datapath.model import NIC, Address, Link, State
+from openeni_nodeagent.datapath.ownership import as_nic, is_host_slave, is_pod_link, may_be_nic
 from openeni_nodeagent.datapath_api import DatapathError, ENIFacts, NoCarrierError, NodeFacts
 
 _SETS_MACS: Final = frozenset({"bond", "team"})  # of what is in it
 
 
-def nics_by_mac(seen: State, macs: Iterable[str]) -> dict[str, Link]:
+def nics_by_mac(seen: State, macs: Collection[str]) -> dict[str, Link]:
     """Return the NICs of ENIs by the MACs of these, also those that have another MAC now.
 
-    The kernel has the MAC that a device came with. Where it has none (Linux before 5.6, veth), the
-    chains of an ENI have the index of its NIC in their names and its MAC in their comments. A NIC
-    that is plugged in later may have the index as well, but not the MAC that it came with.
+    First that of a NIC counts which its device came with, so that a copied MAC, or two that were
+    swapped, mislead nobody. Where the kernel tells none (Linux before 5.6, veth) it is the MAC that
+    it has, and then that in the comments of an ENI's chains, whose names have its NIC's index. Of
+    several NICs it is the one that is no virtual device, and else the oldest; udev may have renamed
+    it.
     """
-    by_mac = {mac: find_nic(seen, mac) for mac in macs}
-    found = {mac: nic for mac, nic in by_mac.items() if nic}
-    if missing := {mac.lower(): mac for mac in by_mac.keys() - found.keys()}:
-        given = given_marks(seen)
+    wanted = {mac.lower() for mac in macs}
+    nics = [i for i in seen if isinstance(i, Link) and may_be_nic(i)]
+    nics.sort(key=lambda i: (i.kind != NIC, i.index))
+    found: dict[str, Link] = {}
+
+    def find(mac_of: Callable[[Link], str]) -> None:
         taken = {nic.index for nic in found.values()}
-        links = (i for i in seen if isinstance(i, Link) and i.index not in taken)
-        for link in sorted(links, key=lambda i: i.index):
-            of_table = given.get(names.eni_table(link.index))
-            mac = link.permanent_mac or (of_table.mac if of_table else "")
-            if mac in missing and may_be_nic(link) and not is_pod_link(link):
-                found.setdefault(missing[mac], as_nic(link))
-    return found
+        for nic in nics:
+            if nic.index not in taken and (mac := mac_of(nic)) in wanted:
+                found.setdefault(mac, as_nic(nic))
+
+    find(lambda nic: nic.permanent_mac)
+    find(lambda nic: nic.mac)
+    if wanted - found.keys():
+        given = given_marks(seen)
+        find(lambda nic: "" if nic.permanent_mac else _mac_in_chains(nic, given))
+    return {mac: found[mac.lower()] for mac in macs if mac.lower() in found}
+
+
+def _mac_in_chains(nic: Link, given: Mapping[int, GivenMark]) -> str:
+    of_table = given.get(names.eni_table(nic.index))
+    return of_table.mac if of_table and not is_pod_link(nic) else ""
 
 
 class NICs:
@@ -60,7 +67,7 @@ class NICs:
         self.of: dict[str, Link] = {}  # by the ENI's name; those that are missing are not there
         self.changed: dict[str, Link] = {}  # by the ENI's MAC: those that have another one now
         self.errors: dict[str, DatapathError] = {}  # of ENIs whose MAC somebody else's NIC has
-        by_mac = nics_by_mac(seen, (facts.mac for facts in enis))
+        by_mac = nics_by_mac(seen, {facts.mac for facts in enis})
         nics = [(facts, nic) for facts in enis if (nic := by_mac.get(facts.mac))]
         owners: dict[int, str] = {}
         for facts, nic in sorted(nics, key=lambda pair: not self._serves(*pair)):

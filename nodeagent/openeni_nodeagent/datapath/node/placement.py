@@ -20,12 +20,14 @@ from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.linux.sysctls import speaks_ipv6
 from openeni_nodeagent.datapath.marks import RULES_WITH_MARK, GivenMark, Mark, Marks
 from openeni_nodeagent.datapath.model import NOTHING, Address, Link, Rule, State
-from openeni_nodeagent.datapath.node.arp_answers import require_arp_answers
-from openeni_nodeagent.datapath.node.local_rules import require_local_rules
 from openeni_nodeagent.datapath.node.nics import NICs, changed_mac, nics_by_mac
-from openeni_nodeagent.datapath.node.null_routes import require_way_back
 from openeni_nodeagent.datapath.node.plan import NodePlan
-from openeni_nodeagent.datapath.node.router_advertisements import require_safe_forwarding
+from openeni_nodeagent.datapath.node.preconditions.arp_answers import require_arp_answers
+from openeni_nodeagent.datapath.node.preconditions.local_rules import require_local_rules
+from openeni_nodeagent.datapath.node.preconditions.null_routes import require_way_back
+from openeni_nodeagent.datapath.node.preconditions.router_advertisements import (
+    require_safe_forwarding,
+)
 from openeni_nodeagent.datapath.options.host_ports import mappings_in
 from openeni_nodeagent.datapath.plan import plan_node
 from openeni_nodeagent.datapath_api import (
@@ -51,7 +53,7 @@ class KernelSnapshot:
     nics: Mapping[str, int]  # indexes, by MAC
 
 
-def take_snapshot(macs: Iterable[str]) -> KernelSnapshot:
+def take_snapshot(macs: Collection[str]) -> KernelSnapshot:
     """Look at the kernel, and at everybody's routes of the NICs with these MACs."""
     with Netlink() as netlink:
         rules = tuple(dumps.rules(netlink))

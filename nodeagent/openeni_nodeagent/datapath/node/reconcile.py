@@ -250,7 +250,7 @@ class NodeReconcile:
 
     def _look_again(self) -> KernelSnapshot:
         enis = (*self.wanted.enis, *self.wanted.departing)
-        return self._with_others_routes(take_snapshot(eni.mac for eni in enis))
+        return self._with_others_routes(take_snapshot({eni.mac for eni in enis}))
 
     def _with_others_routes(self, snapshot: KernelSnapshot) -> KernelSnapshot:
         return replace(snapshot, state=snapshot.state | self.others_routes(snapshot.state))

@@ -33,7 +33,7 @@ from openeni_nodeagent.datapath.model import (
     Rule,
     State,
 )
-from openeni_nodeagent.datapath.ownership import find_nic
+from openeni_nodeagent.datapath.node.nics import nics_by_mac
 from openeni_nodeagent.datapath.plan import plan_pod
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import NeutronNetwork, Port
@@ -176,8 +176,8 @@ class DamagedNode:
         Those have their interface.
         """
         seen = self.node.run(_observe)
-        nic = find_nic(seen, self.port.mac)
-        index = nic.index if nic else 0
+        nics = nics_by_mac(seen, {self.port.mac})
+        index = next((nic.index for nic in nics.values()), 0)
         ours = {
             _comparable(i, index)
             for i in seen

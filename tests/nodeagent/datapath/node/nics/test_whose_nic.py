@@ -6,7 +6,7 @@ import pytest
 
 from openeni_crds.enipool import Datapath, Mode
 from openeni_nodeagent.datapath.links import chosen_index
-from openeni_nodeagent.datapath.model import IPVLAN, NIC, Address, Chain, Item, Link
+from openeni_nodeagent.datapath.model import IPVLAN, NIC, VETH, Address, Chain, Item, Link
 from openeni_nodeagent.datapath.node.nics import NICs
 from openeni_nodeagent.datapath_api import ENIFacts, NodeFacts
 from openeni_testing.network.node import eni_facts
@@ -30,6 +30,30 @@ def on(link: Link, address: str) -> Address:
 
 def nics(*seen: Item, enis: tuple[ENIFacts, ...] = (ENI,)) -> NICs:
     return NICs(frozenset(seen), enis, NODE)
+
+
+@pytest.mark.parametrize(
+    "kind", [IPVLAN, "ipvtap", "macvlan", "macvtap", "macsec", "vlan", "bond", "team", "bridge"]
+)
+def test_a_device_on_top_of_the_nic_is_not_taken_for_it(kind: str) -> None:
+    above = Link("a-first", 2, kind, ENI.mac, 1500)
+    assert nics(above).of == {}
+    assert nics(above, ENS7).of == {"eni": ENS7}
+
+
+def test_a_nic_is_found_by_its_mac_in_any_case_and_is_none_of_our_devices() -> None:
+    pair = Link("ens7", 3, VETH, ENI.mac, 1500, alias="openeni")
+    mac = ENI.mac.upper()
+    assert nics(pair, enis=(replace(ENI, mac=mac),)).of == {"eni": ENS7}
+    assert nics(replace(pair, mac=CHANGED.mac)).of == {}
+
+
+def test_of_several_links_with_its_mac_the_nic_is_the_real_device_and_else_the_oldest() -> None:
+    internal = replace(ENS7, name="br-ex", index=2, kind="openvswitch")
+    another = replace(ENS7, name="ens8", index=12)
+    assert nics(another, internal, ENS7).of == {"eni": ENS7}
+    pairs = [Link(f"v{n}", n, VETH, ENI.mac, 1500) for n in range(20, 3, -1)]
+    assert nics(*pairs).of["eni"].index == 4
 
 
 NODES: dict[str, tuple[Item, ...]] = {
@@ -113,6 +137,14 @@ def test_a_nic_with_the_mac_of_another_eni_is_that_ones() -> None:
     other = replace(ENI, name="other", mac=CHANGED.mac, primary=("10.97.0.4",))
     found = nics(CHANGED, CHAIN, enis=(ENI, other))
     assert (found.of, found.changed) == ({"other": CHANGED}, {})
+
+
+def test_two_nics_with_swapped_macs_are_those_of_the_enis_whose_macs_they_came_with() -> None:
+    other = replace(ENI, name="other", mac=CHANGED.mac, primary=("10.97.0.4",))
+    own = replace(CHANGED, permanent_mac=ENI.mac)
+    others = replace(ENS7, name="ens8", index=8, permanent_mac=other.mac)
+    found = nics(own, others, enis=(ENI, other))
+    assert (found.of, found.changed) == ({}, {ENI.mac: own, other.mac: others})
 
 
 def test_of_two_nics_with_the_mac_of_an_eni_it_has_the_one_that_came_with_it() -> None:
