@@ -28,8 +28,11 @@ from openeni_nodeagent.gateway_api import Answer, GatewayProbe, Listener
 from openeni_nodeagent.grants.grants import Grants
 
 ASK_PERIOD_SECONDS: Final = 30.0
-ANSWER_SECONDS: Final = 2.0  # until the kernel is looked at again for an answer
+SILENT_PERIOD_SECONDS: Final = 10.0  # until one that did not answer is asked again
 SILENT_SECONDS: Final = 5.0  # the kernel asks three times, a second apart (neigh/*/mcast_solicit)
+ANSWER_SECONDS: Final = 0.2  # until the kernel is looked at for an answer: it may soon be forgotten
+# And for that of a gateway that it knows: at first it waits (neigh/*/delay_first_probe_time).
+CONFIRM_SECONDS: Final = 2.0
 LISTEN_SECONDS: Final = 4.0  # as long as a gateway asks
 _REACHABLE: Final = ConditionValue(ok=True, reason=Reason.REACHABLE)
 _Question: TypeAlias = tuple[LinkFacts, str, str, str]  # what `GatewayProbe.listen` is given
@@ -63,7 +66,7 @@ class GatewayReconciler:
             self._unanswered.pop(name, None)
             self._end_listening(name)
             # The first look may find the link before the cache has the ENI.
-            return RequeueAfter(ANSWER_SECONDS) if status.link.ok else Done()
+            return RequeueAfter(CONFIRM_SECONDS) if status.link.ok else Done()
         try:
             return self._ask(eni, facts, LinkFacts(status.device, status.ifindex))
         except DatapathError as error:
@@ -78,8 +81,10 @@ class GatewayReconciler:
             cidrs = ", ".join(gateways[gateway] for gateway in silent)
             message = f"no answer from {', '.join(silent)}: pods reach nothing beyond {cidrs}"
             value = ConditionValue(ok=False, reason=Reason.GATEWAY_UNREACHABLE, message=message)
-        elif not {Answer.OLD, Answer.NONE}.isdisjoint(answers.values()):
+        elif Answer.NONE in answers.values():
             return RequeueAfter(ANSWER_SECONDS)
+        elif Answer.OLD in answers.values():
+            return RequeueAfter(CONFIRM_SECONDS)
         elif question := self._question(eni, facts, link):
             if (left := self._listen(eni.name, question)) > 0:
                 return RequeueAfter(left)
@@ -90,7 +95,8 @@ class GatewayReconciler:
         else:
             self._end_listening(eni.name)
         self._links.report_gateways(eni.name, facts.mac, value)
-        return RequeueAfter(ASK_PERIOD_SECONDS)
+        self._unanswered.pop(eni.name, None)  # nobody looks until the next time
+        return RequeueAfter(SILENT_PERIOD_SECONDS if silent else ASK_PERIOD_SECONDS)
 
     def _silent(self, name: str, answers: Mapping[str, Answer]) -> list[str]:
         """Return the gateways that have not answered for SILENT_SECONDS.

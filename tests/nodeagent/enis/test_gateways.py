@@ -17,7 +17,9 @@ from openeni_nodeagent.enis import gateways
 from openeni_nodeagent.enis.gateways import (
     ANSWER_SECONDS,
     ASK_PERIOD_SECONDS,
+    CONFIRM_SECONDS,
     LISTEN_SECONDS,
+    SILENT_PERIOD_SECONDS,
     SILENT_SECONDS,
     GatewayReconciler,
 )
@@ -85,7 +87,7 @@ def test_one_that_does_not_answer_is_told_after_some_seconds_until_it_does(fake:
     begun = node.clock.now
     while not node.told():
         assert node.turn() <= ASK_PERIOD_SECONDS
-    assert SILENT_SECONDS <= node.clock.now - begun <= SILENT_SECONDS + 2 * ASK_PERIOD_SECONDS
+    assert SILENT_SECONDS <= node.clock.now - begun <= SILENT_SECONDS + 2 * SILENT_PERIOD_SECONDS
     told = node.told()
     assert told is not None
     assert (told.status, told.reason) == ("False", Reason.GATEWAY_UNREACHABLE)
@@ -94,6 +96,25 @@ def test_one_that_does_not_answer_is_told_after_some_seconds_until_it_does(fake:
     node.gateways.silent.clear()
     node.turn()
     assert node.reason() == Reason.REACHABLE
+
+
+def test_an_answer_that_somebody_has_the_kernel_forget_at_once_is_an_answer(fake: Node) -> None:
+    """`ip neigh flush` each half second: what was there in between counts, and when it was."""
+    for seconds in (SILENT_SECONDS, ASK_PERIOD_SECONDS):
+        fake.gateways.silent.add(GATEWAY)
+        assert fake.turn() == ANSWER_SECONDS
+        fake.gateways.silent.clear()
+        assert fake.turn() == ASK_PERIOD_SECONDS
+        assert fake.reason() == Reason.REACHABLE
+        fake.clock.now += seconds
+
+
+def test_one_that_did_not_answer_is_asked_again_soon_and_given_its_time_again(fake: Node) -> None:
+    fake.gateways.silent.add(GATEWAY)
+    while fake.turn() != SILENT_PERIOD_SECONDS:
+        assert fake.told() is None
+    assert fake.reason() == Reason.GATEWAY_UNREACHABLE
+    assert fake.turn() == ANSWER_SECONDS
 
 
 def test_nothing_is_said_of_one_whose_mac_somebody_has_set(fake: Node) -> None:
@@ -108,7 +129,7 @@ def test_what_was_said_of_one_stays_while_it_is_asked_again(fake: Node) -> None:
     node = fake
     node.turn()
     node.gateways.stale.add(GATEWAY)
-    assert [node.turn() for _ in range(4)] == [ANSWER_SECONDS] * 4
+    assert [node.turn() for _ in range(4)] == [CONFIRM_SECONDS] * 4
     assert node.reason() == Reason.REACHABLE
     node.gateways.silent.add(GATEWAY)
     while node.reason() == Reason.REACHABLE:
@@ -133,7 +154,7 @@ def test_an_agent_that_finds_a_link_before_its_eni_asks_once_it_has_it(fake: Nod
     (eni,) = fake.parts.caches.enis.all()
     body = fake.parts.store.get(names.ENIS, NAME)
     fake.parts.caches.enis.remove({"metadata": {"name": NAME, "uid": eni.metadata.uid}})
-    assert (fake.turn(), fake.gateways.asked) == (ANSWER_SECONDS, [])
+    assert (fake.turn(), fake.gateways.asked) == (CONFIRM_SECONDS, [])
     fake.parts.caches.enis.put(body)
     assert (fake.turn(), fake.gateways.asked) == (ASK_PERIOD_SECONDS, [GATEWAY])
 

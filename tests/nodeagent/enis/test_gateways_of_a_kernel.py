@@ -38,7 +38,8 @@ def real(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Generator[RealNode]:
-    monkeypatch.setattr(gateways, "ASK_PERIOD_SECONDS", 1.0)
+    for period in ("ASK_PERIOD_SECONDS", "SILENT_PERIOD_SECONDS"):
+        monkeypatch.setattr(gateways, period, 1.0)
     made = RealNode(AgentHost(tmp_path, executable), request.param)
     yield made
     assert made.network.dropped() == {}
