@@ -7,8 +7,8 @@ NIC (ipvlan_device_event, NETDEV_CHANGEADDR), and with it all of them lose their
 from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.linux.rtnetlink_encode import set_mac
 from openeni_nodeagent.datapath.model import Link
-from openeni_nodeagent.datapath.node.nics import NICs, changed_mac
-from openeni_nodeagent.datapath.node.placement import KernelSnapshot
+from openeni_nodeagent.datapath.node.nics import changed_mac
+from openeni_nodeagent.datapath.node.placement import KernelSnapshot, find_nics
 from openeni_nodeagent.datapath_api import (
     DatapathError,
     ENIFacts,
@@ -24,13 +24,17 @@ def restore_macs(
     """Restore MACs; return what has changed, and by their names the errors of other ENIs.
 
     Who does not know all ENIs restores none: a MAC may be another one's. A NIC that has to be down
-    for it (EBUSY, without IFF_LIVE_ADDR_CHANGE) is left as it is.
+    for it (EBUSY, without IFF_LIVE_ADDR_CHANGE) is left as it is, as are those that openeni leaves.
     """
-    enis = (*wanted.departing, *wanted.enis)
     if not wanted.complete:
         return (), {}
-    nics = NICs(snapshot.state, enis, wanted.node)
-    changed = [e for e in enis if e.mac in nics.changed and not nics.why_mac_stays(e)]
+    _, nics = find_nics(snapshot.state, wanted)
+    left = {eni.mac for eni in wanted.departing}
+    changed = [
+        eni
+        for eni in wanted.enis
+        if eni.mac in nics.changed.keys() - left and not nics.why_mac_stays(eni)
+    ]
     repairs: list[Repair] = []
     errors: dict[str, DatapathError] = {}
     for facts in changed:

@@ -4,16 +4,13 @@ A MAC is unique in each network only: the node's own NIC, or another ENI's, may 
 And anybody may give an ENI's NIC another MAC, which its ipvlan slaves take over and live on.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
-from openeni_crds import names
 from openeni_nodeagent.addresses import on_link
-from openeni_nodeagent.datapath.filters.chains import given_marks
 from openeni_nodeagent.datapath.links import NodeENI
-from openeni_nodeagent.datapath.marks import GivenMark
 from openeni_nodeagent.datapath.model import NIC, Address, Link, State
-from openeni_nodeagent.datapath.ownership import as_nic, is_host_slave, is_pod_link, may_be_nic
+from openeni_nodeagent.datapath.ownership import as_nic, is_host_slave, may_be_nic
 from openeni_nodeagent.datapath_api import DatapathError, ENIFacts, NoCarrierError, NodeFacts
 
 _SETS_MACS: Final = frozenset({"bond", "team"})  # of what is in it
@@ -23,33 +20,27 @@ def nics_by_mac(seen: State, macs: Collection[str]) -> dict[str, Link]:
     """Return the NICs of ENIs by the MACs of these, also those that have another MAC now.
 
     First that of a NIC counts which its device came with, so that a copied MAC, or two that were
-    swapped, mislead nobody. Where the kernel tells none (Linux before 5.6, veth) it is the MAC that
-    it has, and then that in the comments of an ENI's chains, whose names have its NIC's index. Of
-    several NICs it is the one that is no virtual device, and else the oldest; udev may have renamed
-    it.
+    swapped, mislead nobody; where the kernel tells none, the one that it has. Of several NICs it is
+    the one that is no virtual device, and else the oldest; udev may have renamed it.
     """
     wanted = {mac.lower() for mac in macs}
     nics = [i for i in seen if isinstance(i, Link) and may_be_nic(i)]
     nics.sort(key=lambda i: (i.kind != NIC, i.index))
     found: dict[str, Link] = {}
-
-    def find(mac_of: Callable[[Link], str]) -> None:
+    for mac_of in (_permanent_mac, _mac):
         taken = {nic.index for nic in found.values()}
         for nic in nics:
             if nic.index not in taken and (mac := mac_of(nic)) in wanted:
                 found.setdefault(mac, as_nic(nic))
-
-    find(lambda nic: nic.permanent_mac)
-    find(lambda nic: nic.mac)
-    if wanted - found.keys():
-        given = given_marks(seen)
-        find(lambda nic: "" if nic.permanent_mac else _mac_in_chains(nic, given))
     return {mac: found[mac.lower()] for mac in macs if mac.lower() in found}
 
 
-def _mac_in_chains(nic: Link, given: Mapping[int, GivenMark]) -> str:
-    of_table = given.get(names.eni_table(nic.index))
-    return of_table.mac if of_table and not is_pod_link(nic) else ""
+def _permanent_mac(nic: Link) -> str:
+    return nic.permanent_mac
+
+
+def _mac(nic: Link) -> str:
+    return nic.mac
 
 
 class NICs:
@@ -104,14 +95,16 @@ class NICs:
         """Return the addresses that the node would lose with this NIC, or with what stands on it.
 
         A bond or a bridge has its NIC's MAC, perhaps the one from before somebody changed it. So
-        have the host's slaves of an ENI, with the node's addresses: they do not count. On an ENI's
-        NIC a DHCP client may have got an address of the ENI's pods, which some cloud providers list
-        among the node's: one in the ENI's subnet, and not the node's only one.
+        have the host's slaves of an ENI, with the node's addresses, and a NIC whose MAC was copied:
+        they do not count. On an ENI's NIC a DHCP client may have got an address of the ENI's pods,
+        which some cloud providers list among the node's: one in the ENI's subnet, and not the
+        node's only one.
         """
+        macs = {nic.mac, facts.mac}
         on_it = {
-            link.index: link.mac in {nic.mac, facts.mac} or link.index == nic.master
-            for link in self._links
-            if not is_host_slave(link)
+            i.index: i.index in {nic.index, nic.master} or (i.kind != NIC and i.mac in macs)
+            for i in self._links
+            if not is_host_slave(i)
         }
         own = {(index, a) for index, a in self._addresses if a in self._own and index in on_it}
         lost = frozenset(address for index, address in own if on_it[index])

@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -81,8 +82,7 @@ def place(
     """
     seen = snapshot.state
     given = given_marks(seen) | dict(given)
-    node = _with_present_addresses(wanted, seen)
-    nics = NICs(seen, (*wanted.departing, *wanted.enis), node)
+    node, nics = find_nics(seen, wanted)
     tables = _former_tables(seen, sorted(wanted.enis, key=lambda eni: eni.name in nics.of), given)
     with_nics = [(facts, nics.of[facts.name]) for facts in wanted.enis if facts.name in nics.of]
     rules = _rules_with_marks(seen, given)
@@ -91,16 +91,12 @@ def place(
     errors |= {eni.name: nics.errors[eni.name] for eni in wanted.enis if eni.name in nics.errors}
     missing = tuple(eni for eni in wanted.enis if eni.name not in {*nics.of, *nics.errors})
     errors |= {facts.name: _no_nic(facts, nics) for facts in missing}
-    placed = {eni.facts.name for eni in enis}
-    closed = {
-        facts.mac: nics.of[facts.name]
-        for facts in (*wanted.departing, *wanted.enis)
-        if facts.name in nics.of.keys() - placed
-    }
+    closed = _closed(wanted, nics, {eni.facts.name for eni in enis})
+    changed = {mac: nic for mac, nic in nics.changed.items() if mac not in closed}
     is_used = bool(enis or wanted.pods) or not wanted.strays >= snapshot.pods.keys()
     families = frozenset({IPV4, IPV6} if speaks_ipv6() else {IPV4})
     former = _former_enis(
-        _former_links(missing, nics.changed, tables),
+        _former_links(missing, changed, tables),
         of_node,
         lambda table, others: _mark(table, marked, (*enis, *others), marks),
     )
@@ -109,7 +105,7 @@ def place(
         enis,
         closed,
         missing,
-        nics.changed,
+        changed,
         former,
         _pods((pod.interface for pod in wanted.pods), enis, seen),
         wanted.strays,
@@ -117,6 +113,25 @@ def place(
         {eni.table: GivenMark(eni.mark, eni.facts.mac) for eni in (*enis, *former)},
     )
     return plan, errors
+
+
+def find_nics(seen: State, wanted: WantedNode) -> tuple[NodeFacts, NICs]:
+    """Return the node with the addresses that it has now, and the NICs of its ENIs."""
+    node = _with_present_addresses(wanted, seen)
+    return node, NICs(seen, (*wanted.departing, *wanted.enis), node)
+
+
+def _closed(wanted: WantedNode, nics: NICs, placed: AbstractSet[str]) -> dict[str, Link]:
+    """Return NICs by MAC, of ENIs that openeni leaves, or has no mark for.
+
+    One that is left need not have its MAC.
+    """
+    left = wanted.departing
+    return {facts.mac: nics.changed[facts.mac] for facts in left if facts.mac in nics.changed} | {
+        facts.mac: nics.of[facts.name]
+        for facts in (*left, *wanted.enis)
+        if facts.name in nics.of.keys() - placed
+    }
 
 
 def _with_marks(

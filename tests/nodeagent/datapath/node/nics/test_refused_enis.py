@@ -1,6 +1,6 @@
 """An ENI of which the kernel refuses something is no way to its node: it is guarded, or down."""
 
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from dataclasses import replace
 
 import pytest
@@ -43,13 +43,17 @@ def test_without_a_route_its_chains_keep_the_network_from_the_node(
     assert received(remote, attack, node.address, node.namespace) == []
 
 
-def test_without_its_chains_it_stays_down(node: Node, datapath: Datapath) -> None:
-    """A set of somebody else's has the name of one of ours, so that there are none."""
-    node.namespace.nft("table inet openeni { set pods4 { type ipv4_addr; flags interval; }; }")
+def test_without_its_chains_it_stays_down(
+    node: Node, datapath: Datapath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Collection[str]) -> None:
+        raise KernelRefusedError("ENOMEM")
+
     eni = eni_facts("eni", 10, datapath)
-    with pytest.raises(KernelRefusedError, match="EEXIST"):
-        node.attach("ens10", eni, ())
-    assert not is_up(node)
-    node.namespace.nft("delete table inet openeni")
+    with monkeypatch.context() as patch:
+        patch.setattr("openeni_nodeagent.datapath.linux.kernel._create_tables", refuse)
+        with pytest.raises(KernelRefusedError, match="ENOMEM"):
+            node.attach("ens10", eni, ())
+        assert not is_up(node)
     assert node.look().errors == {}
     assert is_up(node)

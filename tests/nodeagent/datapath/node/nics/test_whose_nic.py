@@ -6,7 +6,7 @@ import pytest
 
 from openeni_crds.enipool import Datapath, Mode
 from openeni_nodeagent.datapath.links import chosen_index
-from openeni_nodeagent.datapath.model import IPVLAN, NIC, VETH, Address, Chain, Item, Link
+from openeni_nodeagent.datapath.model import IPVLAN, NIC, VETH, Address, Item, Link
 from openeni_nodeagent.datapath.node.nics import NICs
 from openeni_nodeagent.datapath_api import ENIFacts, NodeFacts
 from openeni_testing.network.node import eni_facts
@@ -19,8 +19,7 @@ ETH0 = Link("eth0", 2, NIC, "fa:16:3e:99:00:0b", 1500)
 ENS7 = Link("ens7", 3, NIC, ENI.mac, 1500)
 ABOVE = Link("above", 9, "bond", ENI.mac, 1500)
 SLAVE = Link("oeni-3", chosen_index("oeni-3"), IPVLAN, ENI.mac, 1500, parent=ENS7.index)
-CHANGED = replace(ENS7, mac="02:00:00:00:77:77")
-CHAIN = Chain("inet", "eni3", f"0123456789ab-{ENI.mac}-1000000-1f000000")
+CHANGED = replace(ENS7, mac="02:00:00:00:77:77", permanent_mac=ENI.mac)
 OWN = Address(ETH0.index, "10.99.0.11", 24)
 
 
@@ -45,7 +44,7 @@ def test_a_nic_is_found_by_its_mac_in_any_case_and_is_none_of_our_devices() -> N
     pair = Link("ens7", 3, VETH, ENI.mac, 1500, alias="openeni")
     mac = ENI.mac.upper()
     assert nics(pair, enis=(replace(ENI, mac=mac),)).of == {"eni": ENS7}
-    assert nics(replace(pair, mac=CHANGED.mac)).of == {}
+    assert nics(replace(pair, mac=CHANGED.mac)).of == {}  # the kernel tells no other one
 
 
 def test_of_several_links_with_its_mac_the_nic_is_the_real_device_and_else_the_oldest() -> None:
@@ -109,42 +108,39 @@ def test_where_none_is_served_the_first_one_has_the_nic() -> None:
     assert found.errors.keys() == {"other"}
 
 
-@pytest.mark.parametrize(
-    "seen",
-    [(CHANGED, CHAIN), (replace(CHANGED, permanent_mac=ENI.mac),)],
-    ids=["its chain has the index", "it came with the MAC"],
-)
-def test_a_nic_with_another_mac_is_known(seen: tuple[Item, ...]) -> None:
-    found = nics(ETH0, OWN, *seen)
+def test_a_nic_with_another_mac_is_known() -> None:
+    found = nics(ETH0, OWN, CHANGED)
     assert (found.of, found.changed, found.errors) == ({}, {ENI.mac: CHANGED}, {})
     assert found.why_mac_stays(ENI) == ""
 
 
-NOT_ITS_OWN: dict[str, tuple[Item, ...]] = {
-    "nothing tells": (CHANGED,),
-    "another one has the index": (replace(CHANGED, permanent_mac=CHANGED.mac), CHAIN),
-    "a virtual device has it": (replace(CHANGED, kind="bond"), CHAIN),
-}
-
-
-@pytest.mark.parametrize("seen", NOT_ITS_OWN.values(), ids=NOT_ITS_OWN)
-def test_another_nic_is_left_alone(seen: tuple[Item, ...]) -> None:
-    found = nics(ETH0, OWN, *seen)
+@pytest.mark.parametrize(
+    "nic",
+    [
+        replace(CHANGED, permanent_mac=""),
+        replace(CHANGED, permanent_mac=CHANGED.mac),
+        replace(CHANGED, kind="bond"),
+    ],
+    ids=["the kernel tells nothing", "it came with another one", "a virtual device has it"],
+)
+def test_another_nic_is_left_alone(nic: Link) -> None:
+    found = nics(ETH0, OWN, nic)
     assert (found.of, found.changed, found.errors) == ({}, {}, {})
 
 
-def test_a_nic_with_the_mac_of_another_eni_is_that_ones() -> None:
-    other = replace(ENI, name="other", mac=CHANGED.mac, primary=("10.97.0.4",))
-    found = nics(CHANGED, CHAIN, enis=(ENI, other))
-    assert (found.of, found.changed) == ({"other": CHANGED}, {})
+@pytest.mark.parametrize("mac", [ENI.mac, ETH0.mac])
+def test_that_it_has_the_same_mac_as_the_nodes_own_nic_makes_it_none_of_the_nodes(mac: str) -> None:
+    own = replace(CHANGED, mac=mac)
+    found = nics(replace(ETH0, mac=mac, permanent_mac=ETH0.mac), OWN, own)
+    assert found.errors == {}
+    assert {*found.of.values(), *found.changed.values()} == {own}
 
 
 def test_two_nics_with_swapped_macs_are_those_of_the_enis_whose_macs_they_came_with() -> None:
     other = replace(ENI, name="other", mac=CHANGED.mac, primary=("10.97.0.4",))
-    own = replace(CHANGED, permanent_mac=ENI.mac)
     others = replace(ENS7, name="ens8", index=8, permanent_mac=other.mac)
-    found = nics(own, others, enis=(ENI, other))
-    assert (found.of, found.changed) == ({}, {ENI.mac: own, other.mac: others})
+    found = nics(CHANGED, others, enis=(ENI, other))
+    assert (found.of, found.changed) == ({}, {ENI.mac: CHANGED, other.mac: others})
 
 
 def test_of_two_nics_with_the_mac_of_an_eni_it_has_the_one_that_came_with_it() -> None:
@@ -156,13 +152,13 @@ def test_of_two_nics_with_the_mac_of_an_eni_it_has_the_one_that_came_with_it() -
 
 
 def test_the_nodes_own_nic_keeps_its_other_mac() -> None:
-    found = nics(replace(CHANGED, permanent_mac=ENI.mac), on(CHANGED, "10.99.0.11"))
+    found = nics(CHANGED, on(CHANGED, "10.99.0.11"))
     assert found.changed == {}
     assert "node's own address" in str(found.errors["eni"])
 
 
 def test_a_nic_in_a_bond_has_the_bonds_mac() -> None:
     inside = replace(CHANGED, master=ABOVE.index)
-    found = nics(ETH0, OWN, inside, CHAIN, replace(ABOVE, mac=CHANGED.mac))
+    found = nics(ETH0, OWN, inside, replace(ABOVE, mac=CHANGED.mac))
     assert found.changed == {ENI.mac: inside}
     assert found.why_mac_stays(ENI) == "take it out of above"
