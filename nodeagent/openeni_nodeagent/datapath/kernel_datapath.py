@@ -39,6 +39,7 @@ from openeni_nodeagent.datapath.pod import (
     with_free_indexes,
 )
 from openeni_nodeagent.datapath.pod_messages.pod_network import pod_network
+from openeni_nodeagent.datapath.turns import TURNS, Turns
 from openeni_nodeagent.datapath_api import (
     DatapathError,
     ENIFacts,
@@ -58,9 +59,6 @@ from openeni_nodeagent.datapath_api import (
 )
 from openeni_nodeagent.phases import Stopwatch
 
-# In the kernel at once: with twenty ADDs at a time, each takes three times as long as with two,
-# because they wait for the kernel's rtnl lock and the interpreter's.
-TURNS: Final = 2
 _REMEMBERED: Final = 1024  # links of pods that had a DEL: the kernel soon tells that they go
 
 
@@ -71,6 +69,7 @@ class KernelDatapath:
         self._marks = Marks(mark_mask)
         self._node = NodeFacts(addresses=())
         self._enis: Mapping[str, NodeENI] = {}  # by MAC; replaced, never changed
+        self._configured: dict[str, int] = {}  # `NodeReconcile.configured`
         self._wanted: tuple[ENIFacts, ...] = ()  # at the last look
         # Those of the node that pods were planned with: at the last look, and by ADDs since.
         self._addresses: set[tuple[str, ...]] = set()
@@ -80,7 +79,7 @@ class KernelDatapath:
         self._disconnected: dict[str, None] = {}  # the newest last
         self._watched = watched(NOTHING, NOTHING, frozenset(), self._disconnected)
         self._shared_lock = threading.Lock()  # of what ENIs share, and of `_enis`
-        self._turns = threading.BoundedSemaphore(TURNS)
+        self._turns = Turns()
         self._checks = threading.BoundedSemaphore(TURNS)  # what is read of a pod may take 8 MiB
         self._announcer = Announcer()
         self._conntrack = ConntrackFlusher()
@@ -116,8 +115,11 @@ class KernelDatapath:
         with self._shared_lock:
             self._taken.learn(wanted)
             others, free = self._others_routes.read, self._taken.free
-            run = NodeReconcile(wanted, self._marks, self._enis, self._given, others, free)
+            before = self._configured | {m: eni.link.ifindex for m, eni in self._enis.items()}
+            run = NodeReconcile(wanted, self._marks, self._given, before, others, free)
             report, plan = run.run(snapshot, hold)
+            nics = {(eni.facts.mac, eni.link.ifindex) for eni in plan.enis}
+            self._configured = dict(nics & before.items())
             report = self._taken.report(report, wanted)
             addresses = {plan.node_addresses}
             report = replace(report, readdressed=addresses != self._addresses)
@@ -140,7 +142,8 @@ class KernelDatapath:
         if not isinstance(snapshot, KernelSnapshot):
             raise TypeError(snapshot)
         others = self._others_routes.read
-        return NodeReconcile(wanted, self._marks, {}, self._given, others).compare(snapshot)
+        run = NodeReconcile(wanted, self._marks, self._given, others_routes=others)
+        return run.compare(snapshot)
 
     def forget_flows(self, addresses: Collection[str], /) -> None:
         self._conntrack.add(addresses)
@@ -172,7 +175,7 @@ class KernelDatapath:
     def check(self, pod: PodInterface, netns: str) -> tuple[str, ...]:
         wanted = WantedNode(self._node, (pod.eni,), pods=(WantedPod(pod),), complete=False)
         with open_namespace(netns) as namespace:
-            run = NodeReconcile(wanted, self._marks, {}, self._given)
+            run = NodeReconcile(wanted, self._marks, self._given)
             found = run.check(self.observe((pod.eni,)), pod)
             with self._checks:
                 inside = compare_inside(self._node_pod(pod), namespace)
@@ -241,7 +244,8 @@ class KernelDatapath:
                 node_pod = pod_on_node(node_pod.facts, self._restore(node_pod.facts.eni))
                 if node_pod.eni.ipvlan:
                     pod = node_pod.facts
-                    self._taken.free(pod.eni, pod.addresses, (pod, namespace))
+                    with self._turns.let_others():
+                        self._taken.free(pod.eni, pod.addresses, (pod, namespace))
                 if repair(node_pod, namespace, Stopwatch()):
                     return node_pod
                 clear(node_pod, namespace)
@@ -260,7 +264,7 @@ class KernelDatapath:
             enis = (facts, *(e for e in in_veth if e.mac != facts.mac))
             wanted = WantedNode(self._node, enis, complete=False)
             free = self._taken.free
-            run = NodeReconcile(wanted, self._marks, self._enis, self._given, free=free)
+            run = NodeReconcile(wanted, self._marks, self._given, free=free)
             plan = run.apply_enis(self.observe(wanted.enis), facts)
             self._addresses.add(plan.node_addresses)
             kept = {t: m for t, m in self._given.items() if m not in run.given.values()}

@@ -41,15 +41,22 @@ class PodLooks:
         self._asked = None
 
     def is_asked(self) -> bool:
-        return self._asked is None or bool(self._asked)
+        return self._asked is None or bool(self._asked or self._due())
 
     def take(self) -> set[Attachment] | None:
-        """Return the pods to be looked into now, None for all; they are no longer asked for."""
+        """Return the pods to be looked into now, None for all; they are no longer asked for.
+
+        Of those where that has failed it is one, LOOK_PERIOD_SECONDS later, whoever asks for it.
+        """
         asked, self._asked = self._asked, set()
         if asked is None:
             return None
-        due = time.monotonic() - LOOK_PERIOD_SECONDS
-        return asked | self._later | {its for its, (_, at) in self._failed.items() if at <= due}
+        return (asked | self._later) - self._failed.keys() | set(self._due()[:1])
+
+    def _due(self) -> list[Attachment]:
+        """Return the pods to be looked into again after a failure, the first one first."""
+        recently = time.monotonic() - LOOK_PERIOD_SECONDS
+        return [its for its, (_, at) in self._failed.items() if at <= recently]
 
     def note_moved(self, moved: AbstractSet[Attachment]) -> None:
         """Note the pods whose NIC is another one now.

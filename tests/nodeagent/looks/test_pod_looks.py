@@ -91,7 +91,27 @@ def test_it_is_also_while_looks_into_another_pod_fail_again_and_again(
         clock.now += LOOK_PERIOD_SECONDS / 3
         parts.looks.look_into(pods[1].attachment)  # its link was built again
         parts.look()
+    assert parts.datapath.looked_into.keys() == {"web"}
+    parts.look()
     assert parts.datapath.looked_into.keys() == {"web", "hostile"}
+
+
+def test_one_look_looks_into_one_pod_at_most_where_that_has_failed(
+    parts: AgentParts, clock: Clock, full: set[str]
+) -> None:
+    """Each may take seconds, as root in the pod likes: no other part of the node waits for all."""
+    pods = [parts.grant(name, name) for name in ("a", "b", "c")]
+    parts.look()
+    full |= {"a", "b", "c"}
+    for pod in pods:
+        parts.looks.look_into(pod.attachment)
+    parts.look()
+    clock.now += LOOK_PERIOD_SECONDS
+    full.clear()
+    for name, wait in (("a", SOON_SECONDS), ("b", SOON_SECONDS), ("c", LOOK_PERIOD_SECONDS)):
+        parts.datapath.looked_into.clear()
+        assert parts.look() == RequeueAfter(wait)
+        assert parts.datapath.looked_into.keys() == {name}
 
 
 def test_a_pod_is_not_ready_until_it_could_be_looked_into(

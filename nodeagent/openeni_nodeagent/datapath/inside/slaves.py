@@ -41,31 +41,32 @@ def taken_by_slaves(
 ) -> frozenset[str]:
     """Return which of the addresses the slaves of an ENI in a namespace have.
 
-    That is all, if who gives addresses to the slaves gives them more than are read. Raises
-    KernelRefusedError and NamespaceGoneError.
+    That is all, if who gives addresses to the slaves gives them more than are read, or sees to it
+    that they cannot be read. Raises KernelRefusedError and NamespaceGoneError.
     """
     with own_namespace() as node:
         return in_namespace(namespace, partial(_taken, mac, index, node, addresses))
 
 
 def _taken(mac: str, index: int, node: int, addresses: frozenset[str]) -> frozenset[str]:
-    with suppress(DumpTooLongError), Netlink(limit=ENTRIES_IN_POD) as netlink:
+    limits = Netlink(limit=ENTRIES_IN_POD, is_settled=False)
+    with suppress(DumpTooLongError), limits as netlink:
         slaves = _slaves(mac, index, node, netlink)
         return addresses & frozenset().union(*(addresses_of(netlink, slave) for slave in slaves))
     return addresses
 
 
 def _remove_slaves(mac: str, index: int, node: int, kept: Collection[str]) -> None:
-    with Netlink() as netlink:
+    with Netlink(is_settled=False) as netlink:
         slaves = _slaves(mac, index, node, netlink)
         gone = [slave for slave in slaves if not kept or _addresses(slave).isdisjoint(kept)]
         apply([Operation(Verb.REMOVE, slave) for slave in gone], netlink)
 
 
-def _slaves(mac: str, index: int, node: int, netlink: Netlink) -> list[Link]:
+def _slaves(mac: str, index: int, node: int, netlink: Netlink) -> Collection[Link]:
     on_node = _has_parent_in(_number_of(node, netlink))
     found = dumps.links(netlink, IPVLAN, lambda raw: _index(raw) == index or on_node(raw))
-    return [slave for slave in found if slave.mac == mac]
+    return {slave.index: slave for slave in found if slave.mac == mac}.values()
 
 
 def _number_of(namespace: int, netlink: Netlink) -> bytes:
@@ -74,7 +75,7 @@ def _number_of(namespace: int, netlink: Netlink) -> bytes:
     for refusal in netlink.execute([_request(uapi.RTM_NEWNSID, its + _ANY_NUMBER)]):
         if refusal.errno != errno.EEXIST:
             raise KernelRefusedError(f"numbering the node's namespace: {refusal}")
-    (found,) = netlink.dump(_request(uapi.RTM_GETNSID, its))
+    found, *_ = netlink.dump(_request(uapi.RTM_GETNSID, its))
     return payloads(found, HEADER.size + len(_RTGENMSG))[uapi.NETNSA_NSID]
 
 

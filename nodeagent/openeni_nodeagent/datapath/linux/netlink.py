@@ -14,6 +14,7 @@ import os
 import secrets
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -29,6 +30,7 @@ from openeni_nodeagent.datapath_api import KernelRefusedError
 # of 212,992 (net.core.rmem_default), a refusal also its request: with up to 600 bytes all fit.
 ANSWERED_AT_ONCE: Final = 128
 ENTRIES_IN_POD: Final = 2_000  # of all kinds: what is read of a pod's namespace, at most
+LIMITED_SECONDS: Final = 5.0  # for all that a socket with a limit reads
 _FLAGS_OFFSET: Final = 6  # of nlmsg_flags in struct nlmsghdr, which nlmsg_seq follows
 _FLAGS_AND_SEQUENCE: Final = struct.Struct("=HI")
 _ERROR: Final = struct.Struct("=i")  # struct nlmsgerr begins with it, and so ends a dump
@@ -37,6 +39,7 @@ _TIMEOUT_SECONDS: Final = 30  # the kernel answers at once unless it waits for i
 _TIMEOUT: Final = struct.pack("@ll", _TIMEOUT_SECONDS, 0)  # struct timeval
 _RECEIVE_BYTES: Final = 1 << 17
 _DUMP_ATTEMPTS: Final = 20
+_UNSETTLED_ATTEMPTS: Final = 3
 _ENTRY_BYTES: Final = 4096  # more than any ordinary one has
 # Port ids of this process's sockets: 0x4000 to 0x7FFF, then 16 bits that count. netlink_autobind()
 # begins at the process's id, which another process in a container may have, too.
@@ -70,7 +73,7 @@ class DumpRefusedError(KernelRefusedError):
 
 
 class DumpTooLongError(KernelRefusedError):
-    """The dumps of one socket have more entries than its limit."""
+    """The dumps of one socket have more entries than its limit, or take too long."""
 
 
 def is_own_port(port: int) -> bool:
@@ -86,11 +89,24 @@ class Netlink:
 
     It is given up once its dumps have more than `limit` entries: in a pod's namespace their number
     is the pod's choice, and would be the agent's time and memory. One that is long counts several
-    times: a link may have 64 KiB of names.
+    times: a link may have 64 KiB of names. Nor does it read for longer than LIMITED_SECONDS: loops
+    in the pod that make and delete links interrupt each dump, and hold the kernel's rtnl lock.
     """
 
-    def __init__(self, protocol: int = uapi.NETLINK_ROUTE, *, limit: int | None = None) -> None:
+    def __init__(
+        self,
+        protocol: int = uapi.NETLINK_ROUTE,
+        *,
+        limit: int | None = None,
+        is_settled: bool = True,
+    ) -> None:
+        """Unless all `is_settled`, a dump is what a few attempts have shown, however interrupted.
+
+        What stays as it is will be among it, perhaps several times.
+        """
         self._limit = limit
+        self._deadline = time.monotonic() + LIMITED_SECONDS
+        self._is_settled = is_settled
         self._entries = 0  # of all dumps that came to their end
         try:
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
@@ -138,13 +154,17 @@ class Netlink:
         A dump that a concurrent change interrupts is repeated. Raises DumpRefusedError, and
         DumpTooLongError for more entries than the limit, wanted or not.
         """
+        shown = list[bytes]()
         try:
-            for _ in range(_DUMP_ATTEMPTS):
+            for _ in range(_DUMP_ATTEMPTS if self._is_settled else _UNSETTLED_ATTEMPTS):
                 answers, interrupted = self._dump_once(request, wanted)
                 if not interrupted:
                     return answers
+                shown += answers
         except OSError as error:
             raise _refused(error) from error
+        if not self._is_settled:
+            return shown
         raise KernelRefusedError("the kernel's tables change faster than they can be read")
 
     def _execute(self, requests: Sequence[bytes], begin: int, asked: range) -> list[Refusal]:
@@ -184,10 +204,16 @@ class Netlink:
                     self._entries = self._entries if interrupted else entries
                     return answers, interrupted
                 entries += 1 + len(message) // _ENTRY_BYTES
-                if self._limit is not None and entries > self._limit:
-                    raise DumpTooLongError(f"dumps have more than {self._limit} entries")
+                if self._limit is not None:
+                    self._require(entries, self._limit)
                 if wanted(message):
                     answers.append(message)
+
+    def _require(self, entries: int, limit: int) -> None:
+        if entries > limit:
+            raise DumpTooLongError(f"dumps have more than {limit} entries")
+        if time.monotonic() > self._deadline:
+            raise DumpTooLongError(f"dumps take longer than {LIMITED_SECONDS:.0f} s")
 
     def _send(self, requests: Sequence[bytes], last: int) -> None:
         """Number the requests and send them; the one with the index `last` is acknowledged."""

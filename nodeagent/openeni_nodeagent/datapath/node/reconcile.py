@@ -6,7 +6,7 @@ from typing import Final
 
 from openeni_nodeagent.datapath.describe import summary
 from openeni_nodeagent.datapath.diff import changes_links, differing_from, in_order
-from openeni_nodeagent.datapath.links import NodeENI, NodePod
+from openeni_nodeagent.datapath.links import NodePod
 from openeni_nodeagent.datapath.linux.kernel import delete_filters, restore
 from openeni_nodeagent.datapath.linux.namespace import open_namespace
 from openeni_nodeagent.datapath.linux.netlink import Netlink
@@ -53,8 +53,9 @@ class NodeReconcile:
 
     wanted: WantedNode
     marks: Marks
-    known: Mapping[str, NodeENI]  # by MAC, from before: what differs of these is a repair
     given: Mapping[int, GivenMark]  # by table, first those from before
+    # By MACs of ENIs, indexes of NICs that were as planned once: what differs of these is a repair.
+    configured: Mapping[str, int] = field(default_factory=dict[str, int])
     others_routes: Callable[[State], State] = lambda _: NOTHING  # out of our links
     free: FreeAddresses = lambda _, __: None  # takes addresses of an ENI's host slave from pods
     seen: State = field(init=False)  # at the last comparison
@@ -138,13 +139,12 @@ class NodeReconcile:
             self._apply_each(differing)
         if SHARED in differing and not plan.shared and SHARED not in self.refusals:
             delete_filters()
-        if self.known:
+        if self.configured:
             self.noted.note(SHARED, found.get(SHARED, ()))
             for part in plan.held:  # its chain is another without the NIC, which nobody has changed
                 self.noted.note(part, filter(is_missing_route, found.get(part, ())))
         for eni, part in zip(plan.enis, parts, strict=True):
-            before = self.known.get(eni.facts.mac)
-            if before is not None and before.link.ifindex == eni.link.ifindex:
+            if self.configured.get(eni.facts.mac) == eni.link.ifindex:
                 self.noted.note(part, found.get(part, ()))
         return bool(differing)
 

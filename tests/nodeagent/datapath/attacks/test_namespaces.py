@@ -9,12 +9,12 @@ import pytest
 
 from openeni_crds import names
 from openeni_nodeagent.datapath import kernel_datapath
-from openeni_nodeagent.datapath.kernel_datapath import TURNS
 from openeni_nodeagent.datapath.links import NodePod
 from openeni_nodeagent.datapath.linux.netlink import ENTRIES_IN_POD
 from openeni_nodeagent.datapath.model import Operation
 from openeni_nodeagent.datapath.node import reconcile
 from openeni_nodeagent.datapath.pod import compare_inside, repair_inside
+from openeni_nodeagent.datapath.turns import TURNS
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import NeutronNetwork
 from openeni_testing.network.node import Node, Pod, eni_facts

@@ -11,7 +11,7 @@ from openeni_crds import names
 from openeni_nodeagent.datapath.linux import dumps, readers, uapi
 from openeni_nodeagent.datapath.linux.attributes import HEADER, attribute
 from openeni_nodeagent.datapath.linux.kernel import apply, find_link, list_links, observe, routes_of
-from openeni_nodeagent.datapath.linux.netlink import Netlink
+from openeni_nodeagent.datapath.linux.netlink import DumpTooLongError, Netlink
 from openeni_nodeagent.datapath.linux.nfnetlink import NFGENMSG
 from openeni_nodeagent.datapath.linux.readers import decoded as decode
 from openeni_nodeagent.datapath.model import (
@@ -214,9 +214,9 @@ def interrupter(netns: Namespace, monkeypatch: pytest.MonkeyPatch) -> Interrupte
     return made
 
 
-def addresses(netns: Namespace) -> list[str]:
+def addresses(netns: Namespace, *, limit: int | None = None, is_settled: bool = True) -> list[str]:
     def read() -> list[str]:
-        with Netlink() as netlink:
+        with Netlink(limit=limit, is_settled=is_settled) as netlink:
             return [a.address for a in dumps.addresses(netlink)]
 
     return netns.run(read)
@@ -243,6 +243,25 @@ def test_a_dump_that_is_always_interrupted_ends_with_a_refusal(
     interrupter.times = 10_000
     with pytest.raises(KernelRefusedError, match="change faster than they can be read"):
         addresses(netns)
+
+
+def test_one_that_need_not_be_settled_has_all_that_stays(
+    netns: Namespace, interrupter: Interrupter
+) -> None:
+    interrupter.times = 10_000
+    found = addresses(netns, is_settled=False)
+    assert len({a for a in found if a.startswith("10.")}) == ADDRESSES
+
+
+def test_a_socket_with_a_limit_does_not_read_for_ever(
+    netns: Namespace, interrupter: Interrupter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root in a pod can have each dump interrupted, and each take any time."""
+    monkeypatch.setattr("openeni_nodeagent.datapath.linux.netlink.LIMITED_SECONDS", 0.0)
+    interrupter.times = 10_000
+    with pytest.raises(DumpTooLongError, match="take longer than"):
+        addresses(netns, limit=10 * ADDRESSES)
+    assert interrupter.reads == 1
 
 
 def test_a_rule_is_decoded_once_whatever_transactions_come_between(

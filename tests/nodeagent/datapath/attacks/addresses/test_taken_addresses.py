@@ -1,12 +1,16 @@
 """Root in an ipvlan pod with CAP_NET_ADMIN gives itself addresses that others are to get."""
 
 import subprocess
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import pytest
 
+from openeni_nodeagent.datapath.inside import slaves, taken_addresses
+from openeni_nodeagent.datapath.linux.netlink import Netlink
+from openeni_nodeagent.datapath.turns import TURNS
 from openeni_nodeagent.datapath_api import DatapathError, NodeFacts, NodeReport
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import NeutronNetwork
@@ -104,6 +108,50 @@ def test_a_loop_in_the_pod_keeps_no_pod_from_its_address(node: Node) -> None:
         last = node.add("last", bad.facts.eni, *LAST)
     assert following.namespace.ping(LAST[0])
     assert last.namespace.ping(NEXT[0])
+
+
+class Interrupted(Netlink):
+    """Reads a namespace in which loops make and delete links."""
+
+    def _dump_once(
+        self, request: bytes, wanted: Callable[[bytes], object]
+    ) -> tuple[list[bytes], bool]:
+        answers, _ = super()._dump_once(request, wanted)
+        return answers, True
+
+
+class Late(Netlink):
+    """Reads a namespace in which that takes too long."""
+
+    def __init__(self, *, limit: int | None = None, is_settled: bool = True) -> None:
+        super().__init__(limit=limit, is_settled=is_settled)
+        self._deadline = 0.0
+
+
+@pytest.mark.parametrize("kind", [Interrupted, Late])
+def test_loops_that_hold_up_what_is_read_of_the_pod_hide_none(
+    node: Node, monkeypatch: pytest.MonkeyPatch, kind: type[Netlink]
+) -> None:
+    monkeypatch.setattr(slaves, "Netlink", kind)
+    (bad,) = node.pods
+    bad.namespace.ip(*TAKE)
+    node.add("next", bad.facts.eni, *NEXT)
+    assert node.look().broken == {bad.facts}
+
+
+def test_meanwhile_others_have_turns(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    (bad,) = node.pods
+    bad.namespace.ip(*TAKE)
+    find, turns = slaves.taken_by_slaves, vars(node.datapath)["_turns"]
+
+    def beside_others(*arguments: Any) -> frozenset[str]:
+        assert all(turns.acquire(blocking=False) for _ in range(TURNS))
+        turns.release(TURNS)
+        return find(*arguments)
+
+    monkeypatch.setattr(taken_addresses, "taken_by_slaves", beside_others)
+    node.add("next", bad.facts.eni, *NEXT)
+    assert node.look().broken == {bad.facts}
 
 
 def test_more_addresses_than_are_read_hide_none(
