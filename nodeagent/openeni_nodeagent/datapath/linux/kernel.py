@@ -200,7 +200,6 @@ def _executor(operation: Operation) -> Executor:
 
 
 def _apply_sysctls(operations: Sequence[Operation], _: Netlink) -> None:
-    """In the calling thread's namespace, wherever the socket is."""
     refused: list[ItemRefusedError] = []
     for item in (o.item for o in operations if isinstance(o.item, Sysctl)):
         try:
@@ -260,6 +259,8 @@ def _apply_chains(operations: Sequence[Operation], _: Netlink) -> None:
 def _create_tables(families: Collection[str]) -> None:
     with Netlink(uapi.NETLINK_NETFILTER) as netfilter:
         for refusal in netfilter.execute_framed(nfnetlink.create_tables(families)):
+            if refusal.name == "EEXIST":  # a set in our table has another type: all begins anew
+                delete_filters()
             raise KernelRefusedError(f"creating our nftables tables and sets: {refusal}")
 
 
@@ -287,9 +288,8 @@ def _nft(script: str) -> None:
     if done.returncode < 0:
         raise ProgramFailedError(f"nft was ended by signal {-done.returncode}")
     if done.returncode:
-        complaint, _, rest = done.stderr.strip().partition("\n")
-        command = rest.partition("\n")[0]  # nft quotes it, and underlines in a third line
-        raise KernelRefusedError(f"nft: {complaint} {command}".rstrip())
+        complaint = " ".join(done.stderr.strip().split("\n")[:2])  # a third line underlines
+        raise KernelRefusedError(f"nft: {complaint}")
 
 
 def _is_gone(operation: Operation, refusal: Refusal) -> bool:

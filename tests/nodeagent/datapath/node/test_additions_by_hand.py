@@ -263,15 +263,3 @@ def test_a_nic_whose_name_is_no_text_keeps_no_other_part_from_being_restored(
     bench.node.namespace.ip(f"rule del pref {names.RULE_TO_POD}")
     bench.node.look()
     bench.assert_connected()
-
-
-def test_a_pods_address_on_a_link_of_somebody_else_is_named_and_stays(bench: ReachedPod) -> None:
-    for address in ADDRESSES[: bench.families]:
-        bench.node.namespace.ip("link add br0 type bridge", f"addr add {address} dev br0")
-        expected = f"{address} is an address of this node, on br0: it answers in the pod's place"
-        for _ in range(2):
-            report = bench.node.look()
-            assert (report.differing, report.repairs) == ({bench.pod.facts: expected}, ())
-        bench.node.namespace.ip("link del br0")
-        assert bench.node.look().differing == {}
-    bench.assert_connected()

@@ -1,12 +1,15 @@
 """What others change of an ENI or a pod's link: the next look restores it, and packets arrive."""
 
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
 
 from openeni_crds import names
 from openeni_crds.enipool import Datapath, IPVlanMode, Mode
+from openeni_nodeagent.datapath.node.placement import KernelSnapshot
+from openeni_nodeagent.datapath.node.reconcile import NodeReconcile
 from openeni_nodeagent.datapath_api import DatapathError
 from openeni_testing.network import neutron
 from openeni_testing.network.one_eni import MODES
@@ -221,3 +224,59 @@ def test_a_pod_whose_nic_is_gone_does_not_leave_by_the_nodes_own(bench: ReachedP
     assert bench.node.look(strays=ADDRESSES).left == ""
     assert names.NFT_TABLE not in node.program("nft", "list", "tables")
     assert f"proto {names.PROTOCOL}" not in node.program("ip", "rule")
+
+
+@pytest.mark.parametrize(
+    ("addresses", "what"),
+    [
+        (ADDRESSES, "it answers in the pod's place"),
+        ((neutron.GATEWAY, neutron.GATEWAY_6), "what the pod's gateway sends is dropped"),
+    ],
+    ids=["the pod's", "its gateway's"],
+)
+def test_an_address_on_a_link_of_somebody_else_is_named_and_stays(
+    bench: ReachedPod, addresses: Sequence[str], what: str
+) -> None:
+    for address in addresses[: bench.families]:
+        bench.node.namespace.ip("link add br0 type bridge", f"addr add {address} dev br0")
+        expected = f"{address} is an address of this node, on br0: {what}"
+        for _ in range(2):
+            report = bench.node.look()
+            assert (report.differing, report.repairs) == ({bench.pod.facts: expected}, ())
+        bench.node.namespace.ip("link del br0")
+        assert bench.node.look().differing == {}
+    bench.assert_connected()
+
+
+def test_a_set_in_openenis_table_that_has_another_type_is_made_anew(bench: ReachedPod) -> None:
+    """Of another release, or by a hand: it holds up all the chains."""
+    wrong = f"table inet {names.NFT_TABLE} {{ set pods4 {{ type inet_service; }}; }}"
+    bench.node.namespace.program("nft", "delete", "table", "inet", names.NFT_TABLE)
+    bench.node.namespace.nft(f"add {wrong}")
+    assert bench.node.look().errors == {}
+    assert bench.check() == ()
+    bench.assert_connected()
+
+
+@pytest.mark.parametrize("bench", [Datapath(Mode.VETH)], indirect=True)
+def test_what_is_undone_while_a_look_lasts_is_noted_by_each_look(
+    bench: ReachedPod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a program that listens to the kernel: the ENI is in error, and was configured before."""
+    again = vars(NodeReconcile)["_look_again"]
+    delete = ("ip", "rule", "del", "pref", str(names.RULE_TO_POD))
+
+    def undo(look: NodeReconcile) -> KernelSnapshot:
+        subprocess.run(delete, check=True, timeout=10)  # in the namespace of the look's thread
+        found: KernelSnapshot = again(look)
+        return found
+
+    bench.node.namespace.program(*delete)
+    with monkeypatch.context() as patch:
+        patch.setattr(NodeReconcile, "_look_again", undo)
+        for _ in range(3):
+            report = bench.node.look()
+            assert report.errors
+            assert [repair.kind for repair in report.repairs] == ["rule"]
+    bench.heal()
+    bench.assert_connected()
