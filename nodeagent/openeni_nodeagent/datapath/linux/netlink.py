@@ -160,12 +160,12 @@ class Netlink:
                 answers, interrupted = self._dump_once(request, wanted)
                 if not interrupted:
                     return answers
-                shown += answers
+                shown += () if self._is_settled else answers
         except OSError as error:
             raise _refused(error) from error
-        if not self._is_settled:
-            return shown
-        raise KernelRefusedError("the kernel's tables change faster than they can be read")
+        if self._is_settled:
+            raise KernelRefusedError("the kernel's tables change faster than they can be read")
+        return shown
 
     def _execute(self, requests: Sequence[bytes], begin: int, asked: range) -> list[Refusal]:
         """Send requests and read the answers to those that are `asked` for one, by index."""

@@ -16,12 +16,17 @@ _OF_POD = "it answers in the pod's place"
 _OF_GATEWAY = "what the pod's gateway sends is dropped"
 
 
-def misplaced_addresses(seen: State, pods: Collection[NodePod]) -> Mapping[PodInterface, str]:
-    """Return what is wrong with each pod that has an address which a link of the node has, too."""
+def misplaced_addresses(
+    seen: State, pods: Collection[NodePod], own: Collection[str]
+) -> Mapping[PodInterface, str]:
+    """Return what is wrong with each pod that has an address which a link of the node has, too.
+
+    The node may be a subnet's gateway by one of its `own` addresses.
+    """
     on_node = {i.address: i.index for i in seen if isinstance(i, Address) and i.confirmed}
     found: dict[PodInterface, str] = {}
     for pod in pods:
-        gateways = {subnet.gateway for subnet in pod.facts.eni.subnets}
+        gateways = {subnet.gateway for subnet in pod.facts.eni.subnets}.difference(own)
         for addresses, what in ((gateways, _OF_GATEWAY), (pod.facts.addresses, _OF_POD)):
             for address in sorted(on_node.keys() & addresses):
                 if not ip_address(address).is_link_local:  # which is another one on each link

@@ -58,12 +58,13 @@ def take_snapshot(macs: Collection[str]) -> KernelSnapshot:
     """Look at the kernel, and at everybody's routes of the NICs with these MACs."""
     with Netlink() as netlink:
         rules = tuple(dumps.rules(netlink))
-        state = observe(netlink, rules) | observe_filters()
+        state = observe(netlink, rules)
         nics = nics_by_mac(state, macs)
         for nic in nics.values():
             state |= routes_of(netlink, nic.index)
             state = ownership.with_routed_addresses(state, nic)
     others_rules = tuple(rule for rule in rules if rule.protocol != names.PROTOCOL)
+    state |= observe_filters()
     indexes = {mac: nic.index for mac, nic in nics.items()}
     return KernelSnapshot(state, ownership.pods(state), mappings_in(state), others_rules, indexes)
 

@@ -248,6 +248,14 @@ def test_an_address_on_a_link_of_somebody_else_is_named_and_stays(
     bench.assert_connected()
 
 
+@pytest.mark.parametrize("bench", [Datapath(Mode.VETH)], indirect=True)
+def test_a_node_that_is_its_subnets_gateway_has_that_address_rightly(bench: ReachedPod) -> None:
+    node = bench.node
+    node.namespace.ip(f"addr add {neutron.GATEWAY}/32 dev lo")
+    facts = replace(node.facts, addresses=(*node.facts.addresses, neutron.GATEWAY))
+    assert node.look(facts=facts).differing == {}
+
+
 def test_a_set_in_openenis_table_that_has_another_type_is_made_anew(bench: ReachedPod) -> None:
     """Of another release, or by a hand: it holds up all the chains."""
     wrong = f"table inet {names.NFT_TABLE} {{ set pods4 {{ type inet_service; }}; }}"
