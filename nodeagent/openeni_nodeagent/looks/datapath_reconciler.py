@@ -156,7 +156,7 @@ class DatapathReconciler:
         grants = self._grants.all()
         pods = pods_of(choice.served, (g for g in grants if before.get(g.attachment) == g))
         self._pod_looks.note_moved(self._links.moved(snapshot.nics, pods, grants))
-        unseen = self._pod_looks.with_moved(unseen)
+        unseen = self._pod_looks.choose(unseen, {grant.attachment for grant in grants})
         wanted = WantedNode(
             node,
             choice.served,
@@ -171,7 +171,7 @@ class DatapathReconciler:
             snapshot, wanted, lambda asked: self._hold(asked, pods, unseen)
         )
         granted = {grant.attachment: grant for grant in self._grants.all()}  # ADDs go on meanwhile
-        asked = {its: g for its, g in granted.items() if unseen is None or its in unseen}
+        asked = self._pod_looks.asked(granted)
         looked_into = {pods[pod].attachment: why for pod, why in report.looked_into.items()}
         looked_into |= lost_paths(wanted.pods, pods, asked)
         self._pod_looks.finish(asked.keys(), granted.keys(), looked_into)
@@ -218,7 +218,7 @@ class DatapathReconciler:
         self,
         asked: Collection[PodInterface],
         pods: Mapping[PodInterface, Grant],
-        unseen: set[Attachment] | None,
+        unseen: set[Attachment],
     ) -> Generator[frozenset[PodInterface]]:
         """Hold the locks of those containers that have no call running, and the same grant.
 
@@ -231,7 +231,7 @@ class DatapathReconciler:
                     stack.enter_context(self._locks.locked(pod.container_id))
                 except (CNIError, StoppingError):
                     self._postponed = True
-                    if unseen is None or pods[pod].attachment in unseen:
+                    if pods[pod].attachment in unseen:
                         self.look_into(pods[pod].attachment)
                     continue
                 if self._grants.find(*pods[pod].key) == pods[pod]:

@@ -8,13 +8,14 @@ import time
 from collections.abc import Generator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeVar
 
 from openeni_crds.conditions import Reason
 from openeni_nodeagent.datapath_api import NICMissingError
 from openeni_nodeagent.grants.grant import Attachment
 from openeni_nodeagent.reports.podip_body import Difference
 
+_T = TypeVar("_T")
 LOOK_PERIOD_SECONDS: Final = 30.0
 REBUILDS: Final = 5  # of one pod in this time
 _MOVED: Final = Difference(
@@ -29,6 +30,8 @@ class PodLooks:
     def __init__(self) -> None:
         self._asked: set[Attachment] | None = None  # None: all
         self._later: set[Attachment] = set()  # that the last look could not look into
+        self._chosen: set[Attachment] = set()  # of those that the present look knows:
+        self._known: AbstractSet[Attachment] | None = None  # None: it is not to look into others
         self._moved: set[Attachment] = set()  # not looked into since their NIC is another one
         self._failed: dict[Attachment, tuple[str, float]] = {}  # where that failed: why, and when
         self._rebuilt: list[tuple[Attachment, float]] = []  # less than LOOK_PERIOD_SECONDS ago
@@ -44,14 +47,31 @@ class PodLooks:
         return self._asked is None or bool(self._asked or self._due())
 
     def take(self) -> set[Attachment] | None:
-        """Return the pods to be looked into now, None for all; they are no longer asked for.
+        """Return the pods to be looked into now, None for all; they are no longer asked for."""
+        asked, self._asked = self._asked, set()
+        return None if asked is None else asked | self._later
+
+    def choose(
+        self, asked: set[Attachment] | None, known: AbstractSet[Attachment]
+    ) -> set[Attachment]:
+        """Return which pods of those that are `known` a look looks into, of all `asked` for.
 
         Of those where that has failed it is one, LOOK_PERIOD_SECONDS later, whoever asks for it.
+        With them come those whose NIC is another one now.
         """
-        asked, self._asked = self._asked, set()
-        if asked is None:
-            return None
-        return (asked | self._later) - self._failed.keys() | set(self._due()[:1])
+        self._known = known if asked is None else None
+        chosen = (known if asked is None else asked) - self._failed.keys()
+        self._chosen = {*chosen, *self._due()[:1], *self._moved}
+        return self._chosen
+
+    def asked(self, granted: Mapping[Attachment, _T]) -> dict[Attachment, _T]:
+        """Return what is still granted of the pods that were chosen, or have come since."""
+        known = self._known
+        return {
+            its: grant
+            for its, grant in granted.items()
+            if its in self._chosen or (known is not None and its not in known)
+        }
 
     def _due(self) -> list[Attachment]:
         """Return the pods to be looked into again after a failure, the first one first."""
@@ -66,10 +86,6 @@ class PodLooks:
         self._rebuilt = [(its, at) for its, at in self._rebuilt if its not in moved]
         self._moved |= moved
 
-    def with_moved(self, asked: set[Attachment] | None) -> set[Attachment] | None:
-        """Return the pods to be looked into, with those whose NIC is another one now."""
-        return None if asked is None else asked | self._moved
-
     def finish(
         self,
         asked: AbstractSet[Attachment],
@@ -80,8 +96,11 @@ class PodLooks:
         self._later = set(asked - looked_into.keys())
         self._moved = self._moved & granted - looked_into.keys()
         now, kept = time.monotonic(), granted - looked_into.keys()
-        self._failed = {its: why for its, why in self._failed.items() if its in kept}
-        self._failed |= {its: (why, now) for its, why in looked_into.items() if why}
+        failed = {its: found for its, found in self._failed.items() if its in kept}
+        # One that could not be looked into at all has had its turn as well.
+        again = {its: (why, now) for its, (why, _) in failed.items() if its in asked}
+        new = {its: (why, now) for its, why in looked_into.items() if why}
+        self._failed = {i: found for i, found in failed.items() if i not in again} | again | new
 
     def unseen(self) -> Mapping[Attachment, Difference]:
         """Return the pods of which nobody knows whether they are as planned, and why."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from openeni_crds.conditions import Reason
-from openeni_kube.result import RequeueAfter, Retry
+from openeni_kube.result import RequeueAfter, Result, Retry
 from openeni_nodeagent.attachments import wanted_pods
 from openeni_nodeagent.attachments.detacher import pod_interface
 from openeni_nodeagent.datapath_api import Hold, NodeReport, NodeSnapshot, WantedNode
@@ -112,6 +112,62 @@ def test_one_look_looks_into_one_pod_at_most_where_that_has_failed(
         parts.datapath.looked_into.clear()
         assert parts.look() == RequeueAfter(wait)
         assert parts.datapath.looked_into.keys() == {name}
+
+
+@pytest.mark.parametrize("ask_all", [False, True])
+def test_one_that_no_look_can_look_into_keeps_no_other_from_its_turn(
+    parts: AgentParts,
+    clock: Clock,
+    full: set[str],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    ask_all: bool,
+) -> None:
+    """Its ENI is in error, or its interface is gone. Nor has it looks come each second."""
+    pods = [parts.grant(name, name) for name in ("a", "b")]
+    parts.look()
+    full |= {"a", "b"}
+    for pod in pods:
+        parts.looks.look_into(pod.attachment)
+    parts.look()
+    reconcile = parts.datapath.reconcile
+
+    def without_a(snapshot: NodeSnapshot, wanted: WantedNode, hold: Hold) -> NodeReport:
+        served = tuple(pod for pod in wanted.pods if pod.interface.container_id != "a")
+        return reconcile(snapshot, replace(wanted, pods=served), hold)
+
+    monkeypatch.setattr(parts.datapath, "reconcile", without_a)
+    full.clear()
+    clock.now += LOOK_PERIOD_SECONDS
+    parts.datapath.looked_into.clear()
+    results: list[Result] = []
+    for _ in range(3):
+        if ask_all:
+            parts.looks.set_node(replace(NODE_FACTS, service_cidrs=(f"10.{clock.now:.0f}.0.0/16",)))
+        results.append(parts.look())
+        clock.now += SOON_SECONDS
+    assert parts.datapath.looked_into.keys() == {"b"}
+    assert results[-1] == RequeueAfter(LOOK_PERIOD_SECONDS)
+
+
+def test_who_asks_for_all_asks_for_one_of_those_where_it_has_failed(
+    parts: AgentParts, clock: Clock, full: set[str]
+) -> None:
+    pods = [parts.grant(name, name) for name in ("a", "b", "c")]
+    parts.look()
+    full |= {"a", "b"}
+    for pod in pods:
+        parts.looks.look_into(pod.attachment)
+    parts.look()
+    full.clear()
+    found: list[set[str]] = []
+    for seconds in (SOON_SECONDS, LOOK_PERIOD_SECONDS):
+        clock.now += seconds
+        parts.datapath.looked_into.clear()
+        parts.looks.set_node(replace(NODE_FACTS, service_cidrs=(f"10.{len(found)}.0.0/16",)))
+        parts.look()
+        found.append({*parts.datapath.looked_into})
+    assert found == [{"c"}, {"a", "c"}]
 
 
 def test_a_pod_is_not_ready_until_it_could_be_looked_into(
