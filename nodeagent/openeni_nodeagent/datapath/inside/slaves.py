@@ -41,18 +41,21 @@ def taken_by_slaves(
 ) -> frozenset[str]:
     """Return which of the addresses the slaves of an ENI in a namespace have.
 
-    That is all, if who gives addresses to the slaves gives them more than are read, or sees to it
-    that they cannot be read. Raises KernelRefusedError and NamespaceGoneError.
+    That is all, if who gives addresses to the slaves gives them more than are read. Where reading
+    takes too long, which may be another one's doing, it is what was seen. Raises KernelRefusedError
+    and NamespaceGoneError.
     """
     with own_namespace() as node:
         return in_namespace(namespace, partial(_taken, mac, index, node, addresses))
 
 
 def _taken(mac: str, index: int, node: int, addresses: frozenset[str]) -> frozenset[str]:
-    limits = Netlink(limit=ENTRIES_IN_POD, is_settled=False)
-    with suppress(DumpTooLongError), limits as netlink:
-        slaves = _slaves(mac, index, node, netlink)
-        return addresses & frozenset().union(*(addresses_of(netlink, slave) for slave in slaves))
+    with suppress(DumpTooLongError):
+        with Netlink(limit=ENTRIES_IN_POD, is_settled=False) as netlink:
+            slaves = _slaves(mac, index, node, netlink)
+        with Netlink(limit=ENTRIES_IN_POD, is_settled=False) as netlink:
+            found = (addresses_of(netlink, slave) for slave in slaves)
+            return addresses & frozenset().union(*found)
     return addresses
 
 
@@ -64,18 +67,19 @@ def _remove_slaves(mac: str, index: int, node: int, kept: Collection[str]) -> No
 
 
 def _slaves(mac: str, index: int, node: int, netlink: Netlink) -> Collection[Link]:
-    on_node = _has_parent_in(_number_of(node, netlink))
+    on_node = _has_parent_in(_number_of(node))
     found = dumps.links(netlink, IPVLAN, lambda raw: _index(raw) == index or on_node(raw))
     return {slave.index: slave for slave in found if slave.mac == mac}.values()
 
 
-def _number_of(namespace: int, netlink: Netlink) -> bytes:
-    """Return the number that a namespace has in the socket's, whose messages call it so."""
+def _number_of(namespace: int) -> bytes:
+    """Return the number that a namespace has in the thread's, whose messages call it so."""
     its = _RTGENMSG + number(uapi.NETNSA_FD, namespace)
-    for refusal in netlink.execute([_request(uapi.RTM_NEWNSID, its + _ANY_NUMBER)]):
-        if refusal.errno != errno.EEXIST:
-            raise KernelRefusedError(f"numbering the node's namespace: {refusal}")
-    found, *_ = netlink.dump(_request(uapi.RTM_GETNSID, its))
+    with Netlink() as netlink:
+        for refusal in netlink.execute([_request(uapi.RTM_NEWNSID, its + _ANY_NUMBER)]):
+            if refusal.errno != errno.EEXIST:
+                raise KernelRefusedError(f"numbering the node's namespace: {refusal}")
+        (found,) = netlink.dump(_request(uapi.RTM_GETNSID, its))
     return payloads(found, HEADER.size + len(_RTGENMSG))[uapi.NETNSA_NSID]
 
 

@@ -89,8 +89,8 @@ class Netlink:
 
     It is given up once its dumps have more than `limit` entries: in a pod's namespace their number
     is the pod's choice, and would be the agent's time and memory. One that is long counts several
-    times: a link may have 64 KiB of names. Nor does it read for longer than LIMITED_SECONDS: loops
-    in the pod that make and delete links interrupt each dump, and hold the kernel's rtnl lock.
+    times: a link may have 64 KiB of names. After LIMITED_SECONDS it reads no more: loops that make
+    and delete links in the pod interrupt each dump, and hold the kernel's rtnl lock, as do others'.
     """
 
     def __init__(
@@ -102,11 +102,12 @@ class Netlink:
     ) -> None:
         """Unless all `is_settled`, a dump is what a few attempts have shown, however interrupted.
 
-        What stays as it is will be among it, perhaps several times.
+        What stays as it is will be among it, perhaps several times, unless the time is over.
         """
         self._limit = limit
         self._deadline = time.monotonic() + LIMITED_SECONDS
         self._is_settled = is_settled
+        self._is_over = False  # the time: the kernel has an unfinished dump for the socket
         self._entries = 0  # of all dumps that came to their end
         try:
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
@@ -155,12 +156,16 @@ class Netlink:
         DumpTooLongError for more entries than the limit, wanted or not.
         """
         shown = list[bytes]()
+        if self._is_over:
+            return shown
         try:
             for _ in range(_DUMP_ATTEMPTS if self._is_settled else _UNSETTLED_ATTEMPTS):
                 answers, interrupted = self._dump_once(request, wanted)
                 if not interrupted:
                     return answers
                 shown += () if self._is_settled else answers
+                if self._is_over:
+                    return shown
         except OSError as error:
             raise _refused(error) from error
         if self._is_settled:
@@ -203,17 +208,24 @@ class Netlink:
                         raise DumpRefusedError(refusal)
                     self._entries = self._entries if interrupted else entries
                     return answers, interrupted
-                entries += 1 + len(message) // _ENTRY_BYTES
-                if self._limit is not None:
-                    self._require(entries, self._limit)
+                entries += self._count(entries, message)
                 if wanted(message):
                     answers.append(message)
+            if self._is_late():
+                return answers, True
 
-    def _require(self, entries: int, limit: int) -> None:
-        if entries > limit:
-            raise DumpTooLongError(f"dumps have more than {limit} entries")
-        if time.monotonic() > self._deadline:
+    def _count(self, before: int, message: bytes) -> int:
+        count = 1 + len(message) // _ENTRY_BYTES
+        if self._limit is not None and before + count > self._limit:
+            raise DumpTooLongError(f"dumps have more than {self._limit} entries")
+        return count
+
+    def _is_late(self) -> bool:
+        """Return True once no more is read. Raises DumpTooLongError if all is to be settled."""
+        self._is_over = self._limit is not None and time.monotonic() > self._deadline
+        if self._is_over and self._is_settled:
             raise DumpTooLongError(f"dumps take longer than {LIMITED_SECONDS:.0f} s")
+        return self._is_over
 
     def _send(self, requests: Sequence[bytes], last: int) -> None:
         """Number the requests and send them; the one with the index `last` is acknowledged."""

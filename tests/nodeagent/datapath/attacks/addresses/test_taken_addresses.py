@@ -116,12 +116,12 @@ class Interrupted(Netlink):
     def _dump_once(
         self, request: bytes, wanted: Callable[[bytes], object]
     ) -> tuple[list[bytes], bool]:
-        answers, _ = super()._dump_once(request, wanted)
-        return answers, True
+        answers, was = super()._dump_once(request, wanted)
+        return answers, was or not self._is_settled
 
 
 class Late(Netlink):
-    """Reads a namespace in which that takes too long."""
+    """Reads a namespace in which that takes too long, after one read of each dump."""
 
     def __init__(self, *, limit: int | None = None, is_settled: bool = True) -> None:
         super().__init__(limit=limit, is_settled=is_settled)
@@ -137,6 +137,19 @@ def test_loops_that_hold_up_what_is_read_of_the_pod_hide_none(
     bad.namespace.ip(*TAKE)
     node.add("next", bad.facts.eni, *NEXT)
     assert node.look().broken == {bad.facts}
+
+
+def test_one_that_has_taken_nothing_keeps_its_interface_however_long_it_takes_to_read(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one may hold the kernel's rtnl lock."""
+    monkeypatch.setattr(slaves, "Netlink", Late)
+    (bad,) = node.pods
+    following = node.add("next", bad.facts.eni, *NEXT)
+    bad.namespace.ip(f"addr add {LAST[0]}/32 dev eth0")
+    node.add("last", bad.facts.eni, *LAST)
+    assert node.look().broken == {bad.facts}
+    assert "eth0" in following.namespace.program("ip", "-br", "link")
 
 
 def test_meanwhile_others_have_turns(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
