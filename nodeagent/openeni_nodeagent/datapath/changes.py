@@ -130,7 +130,7 @@ def _link_concerns_us(verb: Verb, link: Link, watched: Watched) -> bool:
         # Proxies go with the carrier (neigh_carrier_down), of which the kernel tells nothing.
         is_or_was_dead = planned.kind == NIC and not (link.carrier and planned.carrier)
         return verb is Verb.REMOVE or seen != planned or is_or_was_dead
-    if link.mac in watched.macs and may_be_nic(link):
+    if may_be_nic(link) and not watched.macs.isdisjoint({link.mac, link.permanent_mac}):
         return verb is Verb.ADD  # plugged in, perhaps again
     if link.alias != names.LINK_ALIAS:
         return False

@@ -1,8 +1,8 @@
 """Tell which addresses of pods, and of their gateways, links of the node have. Pure.
 
 The node takes such an address for its own: it answers in the pod's place, and drops what a gateway
-sends (fib_validate_source). The link is somebody else's, so the address stays there, and the pod's
-condition names it.
+sends where that passes its stack (fib_validate_source). The link is somebody else's, so the address
+stays there, and the pod's condition names it.
 """
 
 from collections.abc import Collection, Mapping
@@ -26,7 +26,8 @@ def misplaced_addresses(
     on_node = {i.address: i.index for i in seen if isinstance(i, Address) and i.confirmed}
     found: dict[PodInterface, str] = {}
     for pod in pods:
-        gateways = {subnet.gateway for subnet in pod.facts.eni.subnets}.difference(own)
+        gateways = {s.gateway for s in pod.facts.eni.subnets if pod.eni.answers_for_pods}
+        gateways.difference_update(own)
         for addresses, what in ((gateways, _OF_GATEWAY), (pod.facts.addresses, _OF_POD)):
             for address in sorted(on_node.keys() & addresses):
                 if not ip_address(address).is_link_local:  # which is another one on each link

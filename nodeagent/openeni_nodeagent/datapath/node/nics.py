@@ -19,9 +19,9 @@ _SETS_MACS: Final = frozenset({"bond", "team"})  # of what is in it
 def nics_by_mac(seen: State, macs: Collection[str]) -> dict[str, Link]:
     """Return the NICs of ENIs by the MACs of these, also those that have another MAC now.
 
-    First that of a NIC counts which its device came with, so that a copied MAC, or two that were
-    swapped, mislead nobody; where the kernel tells none, the one that it has. Of several NICs it is
-    the one that is no virtual device, and else the oldest; udev may have renamed it.
+    The one that a NIC's device came with counts before that which it has, so that a copied MAC, or
+    two that were swapped, mislead nobody while the ENI's NIC is there. Of several NICs it is the
+    one that is no virtual device, and else the oldest; udev may have renamed it.
     """
     wanted = {mac.lower() for mac in macs}
     nics = [i for i in seen if isinstance(i, Link) and may_be_nic(i)]

@@ -264,7 +264,7 @@ class NodeReconcile:
                 if part in found:
                     errors.setdefault(eni.facts.name, self._error(part, found))
         errors = {**without_carrier(self.seen, plan.enis), **errors}
-        self.differing |= misplaced_addresses(self.seen, plan.pods, self.wanted.node.addresses)
+        self.differing |= misplaced_addresses(self.seen, plan.pods, plan.node_addresses)
         for pod in plan.pods:
             if (part := pod_part(pod.facts)) in found:
                 self.differing[pod.facts] = str(self._error(part, found))

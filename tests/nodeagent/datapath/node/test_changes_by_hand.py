@@ -237,12 +237,15 @@ def test_a_pod_whose_nic_is_gone_does_not_leave_by_the_nodes_own(bench: ReachedP
 def test_an_address_on_a_link_of_somebody_else_is_named_and_stays(
     bench: ReachedPod, addresses: Sequence[str], what: str
 ) -> None:
+    if addresses != ADDRESSES and bench.eni.datapath.ipvlan_mode in {IPVlanMode.L2, IPVlanMode.L3}:
+        what = ""  # what a gateway sends does not pass the node
     for address in addresses[: bench.families]:
         bench.node.namespace.ip("link add br0 type bridge", f"addr add {address} dev br0")
-        expected = f"{address} is an address of this node, on br0: {what}"
+        named = f"{address} is an address of this node, on br0: {what}"
+        expected = {bench.pod.facts: named} if what else {}
         for _ in range(2):
             report = bench.node.look()
-            assert (report.differing, report.repairs) == ({bench.pod.facts: expected}, ())
+            assert (report.differing, report.repairs) == (expected, ())
         bench.node.namespace.ip("link del br0")
         assert bench.node.look().differing == {}
     bench.assert_connected()

@@ -3,7 +3,7 @@
 import re
 import socket
 import subprocess
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -16,6 +16,7 @@ from openeni_nodeagent.datapath.linux.kernel import observe, observe_filters
 from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.model import Address, Element, State
 from openeni_nodeagent.datapath.nft_sets import FLOW_CHAIN
+from openeni_nodeagent.datapath_api import KernelRefusedError
 from openeni_testing.network import neutron
 from openeni_testing.network.neutron import NeutronNetwork, Port
 from openeni_testing.network.node import Node, eni_facts
@@ -138,15 +139,17 @@ def members_of_pods(seen: State) -> list[Element]:
     return sorted(found, key=lambda member: (member.name, member.key))
 
 
-def test_without_filters_all_else_is_restored(node: Node) -> None:
-    """A set of somebody else's has the name of one of ours, so that there are none."""
+def test_without_filters_all_else_is_restored(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Collection[str]) -> None:
+        raise KernelRefusedError("ENOMEM")
+
     wipe(node)
-    node.namespace.nft("table inet openeni { set pods4 { type ipv4_addr; flags interval; }; }")
+    monkeypatch.setattr("openeni_nodeagent.datapath.linux.kernel._create_tables", refuse)
     for number in NUMBERS:
         node.namespace.ip(f"link set ens{number} down", f"link set ens{number} up")
     report = node.look()
     assert report.errors.keys() == {eni.name for eni in node.enis}
-    assert "EEXIST" in str(report.errors["eni-20"])
+    assert "ENOMEM" in str(report.errors["eni-20"])
     rules = node.namespace.program("ip", "rule")
     for number in NUMBERS:
         index = node.namespace.run(socket.if_nametoindex, f"ens{number}")
