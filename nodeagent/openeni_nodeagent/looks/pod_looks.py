@@ -54,7 +54,7 @@ class PodLooks:
     def choose(
         self, asked: set[Attachment] | None, known: AbstractSet[Attachment]
     ) -> set[Attachment]:
-        """Return which pods of those that are `known` a look looks into, of all `asked` for.
+        """Return which pods a look is to look into, of those `asked` for: None for all `known`.
 
         Of those where that has failed it is one, LOOK_PERIOD_SECONDS later, whoever asks for it.
         With them come those whose NIC is another one now.

@@ -55,6 +55,17 @@ def full(parts: AgentParts, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     return containers
 
 
+def fail_to_look_into(parts: AgentParts, full: set[str], *containers: str) -> list[Grant]:
+    """Grant pods, and look into each in vain."""
+    pods = [parts.grant(name, name) for name in containers]
+    parts.look()
+    full |= {*containers}
+    for pod in pods:
+        parts.looks.look_into(pod.attachment)
+    parts.look()
+    return pods
+
+
 def test_a_pod_that_could_not_be_looked_into_is_looked_into_again_a_period_later(
     parts: AgentParts, clock: Clock, full: set[str]
 ) -> None:
@@ -79,12 +90,7 @@ def test_a_pod_that_could_not_be_looked_into_is_looked_into_again_a_period_later
 def test_it_is_also_while_looks_into_another_pod_fail_again_and_again(
     parts: AgentParts, clock: Clock, full: set[str]
 ) -> None:
-    pods = [parts.grant(name, name) for name in ("web", "hostile")]
-    parts.look()
-    full |= {"web", "hostile"}
-    for pod in pods:
-        parts.looks.look_into(pod.attachment)
-    parts.look()
+    pods = fail_to_look_into(parts, full, "web", "hostile")
     full.remove("web")
     parts.datapath.looked_into.clear()
     for _ in range(3):
@@ -100,12 +106,7 @@ def test_one_look_looks_into_one_pod_at_most_where_that_has_failed(
     parts: AgentParts, clock: Clock, full: set[str]
 ) -> None:
     """Each may take seconds, as root in the pod likes: no other part of the node waits for all."""
-    pods = [parts.grant(name, name) for name in ("a", "b", "c")]
-    parts.look()
-    full |= {"a", "b", "c"}
-    for pod in pods:
-        parts.looks.look_into(pod.attachment)
-    parts.look()
+    fail_to_look_into(parts, full, "a", "b", "c")
     clock.now += LOOK_PERIOD_SECONDS
     full.clear()
     for name, wait in (("a", SOON_SECONDS), ("b", SOON_SECONDS), ("c", LOOK_PERIOD_SECONDS)):
@@ -124,12 +125,7 @@ def test_one_that_no_look_can_look_into_keeps_no_other_from_its_turn(
     ask_all: bool,
 ) -> None:
     """Its ENI is in error, or its interface is gone. Nor has it looks come each second."""
-    pods = [parts.grant(name, name) for name in ("a", "b")]
-    parts.look()
-    full |= {"a", "b"}
-    for pod in pods:
-        parts.looks.look_into(pod.attachment)
-    parts.look()
+    fail_to_look_into(parts, full, "a", "b")
     reconcile = parts.datapath.reconcile
 
     def without_a(snapshot: NodeSnapshot, wanted: WantedNode, hold: Hold) -> NodeReport:
@@ -153,12 +149,8 @@ def test_one_that_no_look_can_look_into_keeps_no_other_from_its_turn(
 def test_who_asks_for_all_asks_for_one_of_those_where_it_has_failed(
     parts: AgentParts, clock: Clock, full: set[str]
 ) -> None:
-    pods = [parts.grant(name, name) for name in ("a", "b", "c")]
-    parts.look()
-    full |= {"a", "b"}
-    for pod in pods:
-        parts.looks.look_into(pod.attachment)
-    parts.look()
+    parts.grant("c", "c")
+    fail_to_look_into(parts, full, "a", "b")
     full.clear()
     found: list[set[str]] = []
     for seconds in (SOON_SECONDS, LOOK_PERIOD_SECONDS):
