@@ -5,10 +5,13 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -97,6 +100,32 @@ def test_a_signal_ends_all_of_it_without_a_traceback(
         assert (process.returncode, said, errors.read()) == (status, "cleaned up\n", "")
     assert len(running) == count
     assert not [pid for pid in running if Path(f"/proc/{pid}").exists()]
+
+
+class Interrupted(subprocess.Popen[bytes]):
+    """A process in whose lock a signal arrives whose handler raises: right after it was taken."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        lock = threading.Lock()
+        vars(self)["_waitpid_lock"] = MagicMock(wraps=lock, acquire=partial(self._acquire, lock))
+
+    def _acquire(self, lock: threading.Lock, *arguments: bool) -> bool:
+        taken = lock.acquire(*arguments)
+        if taken and not os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            raise SystemExit(143)
+        return taken
+
+
+def test_while_a_part_runs_no_lock_is_held_that_its_end_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suite, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(suite, "CLEAN_UP_SECONDS", 1)
+    monkeypatch.setattr(suite, "KILL_SECONDS", 1)
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    program = (sys.executable, "-c", f"{REPORTS}\nimport time\ntime.sleep(0.5)", PASSED)
+    assert suite.run_parts([], [Part("here", "", prefix=program, covered=False)]) == 0
 
 
 def make(*words: str) -> "subprocess.CompletedProcess[str]":

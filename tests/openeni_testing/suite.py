@@ -18,6 +18,7 @@ import contextlib
 import json
 import os
 import secrets
+import select
 import signal
 import subprocess
 import sys
@@ -214,12 +215,20 @@ def ended(
 
 
 def _finished(process: "subprocess.Popen[bytes]") -> int:
-    """Wait for a part; return its exit code, or that of timeout(1)."""
+    """Wait for a part; return its exit code, or that of timeout(1).
+
+    `Popen.wait` polls where it has a timeout, and an exception that a signal's handler raises
+    between two steps of it leaves its lock held: no later wait for the process would end.
+    """
+    pidfd = os.pidfd_open(process.pid)
     try:
-        return process.wait(SECONDS)
-    except subprocess.TimeoutExpired:
-        print(f"still running after {SECONDS} s: pid {process.pid}", flush=True)
-        return TIMED_OUT
+        has_ended, _, _ = select.select([pidfd], [], [], SECONDS)
+    finally:
+        os.close(pidfd)
+    if has_ended:
+        return process.wait()
+    print(f"still running after {SECONDS} s: pid {process.pid}", flush=True)
+    return TIMED_OUT
 
 
 def _confirmed(part: Part, code: int) -> int:
