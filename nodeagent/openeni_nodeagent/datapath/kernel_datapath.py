@@ -1,5 +1,6 @@
 """The NodeDatapath on Linux: each method plans, observes, diffs and applies."""
 
+import logging
 import threading
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
@@ -15,13 +16,13 @@ from openeni_nodeagent.datapath.inside.reachability import wait_until_reachable
 from openeni_nodeagent.datapath.inside.taken_addresses import TakenAddresses
 from openeni_nodeagent.datapath.links import NodeENI, NodePod, pod_on_node
 from openeni_nodeagent.datapath.linux import modes
-from openeni_nodeagent.datapath.linux.announce import Announcer
 from openeni_nodeagent.datapath.linux.kernel import list_links
 from openeni_nodeagent.datapath.linux.namespace import open_namespace
 from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath.linux.subscription import Subscription
 from openeni_nodeagent.datapath.marks import GivenMark, Mark, Marks
 from openeni_nodeagent.datapath.model import NOTHING, Verb
+from openeni_nodeagent.datapath.node.announce import Announcer
 from openeni_nodeagent.datapath.node.nics import nics_by_mac
 from openeni_nodeagent.datapath.node.offload import change_flowtable
 from openeni_nodeagent.datapath.node.others_routes import OthersRoutes
@@ -59,6 +60,7 @@ from openeni_nodeagent.datapath_api import (
 )
 from openeni_nodeagent.phases import Stopwatch
 
+_log: Final = logging.getLogger(__name__)
 _REMEMBERED: Final = 1024  # links of pods that had a DEL: the kernel soon tells that they go
 
 
@@ -127,7 +129,8 @@ class KernelDatapath:
             self._given = run.given
             self._node = wanted.node
             self._wanted = wanted.enis
-            whole = (eni for eni in plan.enis if _is_whole(eni, report))
+            usable = NoCarrierError | None  # without a carrier it has all else that pods need
+            whole = (e for e in plan.enis if isinstance(report.errors.get(e.facts.name), usable))
             self._enis = {eni.facts.mac: self._same(eni) for eni in whole}
             self._errors = report.errors
             planned = frozenset(item for part in plan.wanted.values() for item in part)
@@ -229,7 +232,7 @@ class KernelDatapath:
             if rebuilds:  # a refusal of what is still there looks at the whole node
                 remove_host_part(node_pod)
             return self._build_or_repair(node_pod, namespace, stopwatch)
-        except (DatapathError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - a decoder's, of what root in the pod has made
             raise self._failure(error, node_pod, namespace) from None
 
     def _build_or_repair(self, node_pod: NodePod, namespace: int, stopwatch: Stopwatch) -> NodePod:
@@ -259,7 +262,7 @@ class KernelDatapath:
         The others in veth come with it: the rules that all share would let their pods' packets
         pass, while theirs are gone.
         """
-        with self._shared_lock:
+        with self._turns.holding(self._shared_lock):  # looks hold it while they look into pods
             in_veth = (e for e in self._wanted if e.datapath.mode is Mode.VETH)
             enis = (facts, *(e for e in in_veth if e.mac != facts.mac))
             wanted = WantedNode(self._node, enis, complete=False)
@@ -279,11 +282,13 @@ class KernelDatapath:
         try:
             with suppress(NamespaceGoneError):  # the host's part goes first, the pod's went with it
                 clear(node_pod, namespace)
-        except (DatapathError, OSError):
+        except Exception:  # noqa: BLE001 - as above
             left_behind = True
         failure = self._nic_missing(node_pod.eni.facts) or cause
         if not isinstance(failure, DatapathError):
-            failure = KernelRefusedError(str(failure))
+            if not isinstance(failure, OSError):
+                _log.error("the datapath cannot be built", exc_info=failure)
+            failure = KernelRefusedError(f"the datapath cannot be built: {failure!r}")
         failure.left_behind = left_behind
         return failure
 
@@ -293,8 +298,3 @@ class KernelDatapath:
             if not nics_by_mac(list_links(netlink), {eni.mac}):
                 return NICMissingError(f"the NIC of ENI {eni.name} ({eni.mac}) is gone")
         return None
-
-
-def _is_whole(eni: NodeENI, report: NodeReport) -> bool:
-    """Return True if the node has what the ENI's pods need, but perhaps a carrier."""
-    return isinstance(report.errors.get(eni.facts.name), NoCarrierError | None)

@@ -22,3 +22,14 @@ class Turns(threading.BoundedSemaphore):
             yield
         finally:
             self.acquire()
+
+    @contextmanager
+    def holding(self, lock: threading.Lock) -> Generator[None]:
+        """Hold a lock; while the thread waits for it, it gives up its own turn."""
+        if not lock.acquire(blocking=False):
+            with self.let_others():
+                lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()

@@ -50,6 +50,30 @@ def test_what_could_not_be_removed_is_left_behind_for_the_del(
     assert in_kernel(bench) == set()
 
 
+def test_whatever_error_it_was_nothing_is_left(
+    bench: OneENI,
+    netns: Namespace,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A decoder may meet what it was not made for: root in the pod decides what is there."""
+
+    def undecodable(*_: object) -> None:
+        raise AttributeError("'NoneType' object has no attribute 'decode'")
+
+    monkeypatch.setattr(kernel_datapath, "build_from_template", busy)
+    monkeypatch.setattr(kernel_datapath, "repair", undecodable)
+    with pytest.raises(KernelRefusedError, match="cannot be built: AttributeError") as raised:
+        bench.add(netns.path)
+    assert not raised.value.left_behind
+    assert in_kernel(bench) == set()
+    assert "undecodable" in caplog.text
+    monkeypatch.setattr(kernel_datapath, "clear", undecodable)
+    with pytest.raises(KernelRefusedError) as raised:
+        bench.add(netns.path)
+    assert raised.value.left_behind
+
+
 def test_a_pod_that_is_built_is_answered_although_nobody_can_wait_for_it(
     bench: OneENI, netns: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:

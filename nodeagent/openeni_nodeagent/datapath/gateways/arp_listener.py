@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from openeni_nodeagent.addresses import packed_mac
-from openeni_nodeagent.datapath.linux.announce import internet_checksum
+from openeni_nodeagent.datapath.node.announce import internet_checksum
 from openeni_nodeagent.datapath_api import KernelRefusedError
 
 _ETH_P_ARP, _ETH_P_IP = 0x0806, 0x0800  # linux/if_ether.h

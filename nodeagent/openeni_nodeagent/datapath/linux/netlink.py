@@ -11,18 +11,18 @@ Every error is raised as KernelRefusedError.
 
 import errno
 import os
-import secrets
 import socket
 import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from itertools import count
 from types import TracebackType
 from typing import Final, Self
 
 from openeni_nodeagent.datapath.linux import uapi
 from openeni_nodeagent.datapath.linux.attributes import HEADER
+from openeni_nodeagent.datapath.linux.port_ids import bind
 from openeni_nodeagent.datapath.linux.pyroute2_classes import ErrorMessage
 from openeni_nodeagent.datapath_api import KernelRefusedError
 
@@ -41,10 +41,7 @@ _RECEIVE_BYTES: Final = 1 << 17
 _DUMP_ATTEMPTS: Final = 20
 _UNSETTLED_ATTEMPTS: Final = 3
 _ENTRY_BYTES: Final = 4096  # more than any ordinary one has
-# Port ids of this process's sockets: 0x4000 to 0x7FFF, then 16 bits that count. netlink_autobind()
-# begins at the process's id, which another process in a container may have, too.
-_PORTS: Final = 0x4000 | secrets.randbelow(0x4000)
-_COUNT: Final = count()
+_KERNEL: Final = 0  # its port id
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +70,11 @@ class DumpRefusedError(KernelRefusedError):
 
 
 class DumpTooLongError(KernelRefusedError):
-    """The dumps of one socket have more entries than its limit, or take too long."""
+    """The dumps of one socket have more entries than its limit."""
 
 
-def is_own_port(port: int) -> bool:
-    """Return True for the port id (nlmsg_pid) of a socket of this process.
-
-    The kernel repeats it in the notifications of what a request has changed.
-    """
-    return port >> 16 == _PORTS
+class DumpTooSlowError(KernelRefusedError):
+    """The dumps of one socket with a limit take longer than LIMITED_SECONDS."""
 
 
 class Netlink:
@@ -114,7 +107,8 @@ class Netlink:
             for option in (uapi.NETLINK_EXT_ACK, uapi.NETLINK_GET_STRICT_CHK):
                 self._socket.setsockopt(uapi.SOL_NETLINK, option, 1)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEOUT)
-            self._socket.bind((_PORTS << 16 | next(_COUNT) & 0xFFFF, 0))
+            bind(self._socket)
+            self._hear_only_the_kernel()
         except OSError as error:
             raise _refused(error) from error
         self._sequence = 0
@@ -132,6 +126,17 @@ class Netlink:
 
     def close(self) -> None:
         self._socket.close()
+
+    def _hear_only_the_kernel(self) -> None:
+        """Let nobody else fill the socket: what has CAP_NET_ADMIN in its namespace may send to it.
+
+        The kernel refuses what others send to a connected one (netlink_getsockbyportid), but keeps
+        what has come before.
+        """
+        self._socket.connect((_KERNEL, 0))
+        with suppress(BlockingIOError):
+            while True:
+                self._socket.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
 
     def execute(self, requests: Sequence[bytes]) -> tuple[Refusal, ...]:
         """Send the requests, in as few parts as possible, and return those that were refused."""
@@ -152,8 +157,8 @@ class Netlink:
     def dump(self, request: bytes, wanted: Callable[[bytes], object] = bool) -> list[bytes]:
         """Return the messages, headers included, that answer a dump request and are `wanted`.
 
-        A dump that a concurrent change interrupts is repeated. Raises DumpRefusedError, and
-        DumpTooLongError for more entries than the limit, wanted or not.
+        A dump that a concurrent change interrupts is repeated. Raises DumpRefusedError,
+        DumpTooLongError for more entries than the limit, wanted or not, and DumpTooSlowError.
         """
         shown = list[bytes]()
         if self._is_over:
@@ -221,10 +226,10 @@ class Netlink:
         return count
 
     def _is_late(self) -> bool:
-        """Return True once no more is read. Raises DumpTooLongError if all is to be settled."""
+        """Return True once no more is read. Raises DumpTooSlowError if all is to be settled."""
         self._is_over = self._limit is not None and time.monotonic() > self._deadline
         if self._is_over and self._is_settled:
-            raise DumpTooLongError(f"dumps take longer than {LIMITED_SECONDS:.0f} s")
+            raise DumpTooSlowError(f"dumps take longer than {LIMITED_SECONDS:.0f} s")
         return self._is_over
 
     def _send(self, requests: Sequence[bytes], last: int) -> None:
@@ -238,14 +243,15 @@ class Netlink:
                 flags &= ~uapi.NLM_F_ACK
             _FLAGS_AND_SEQUENCE.pack_into(numbered, _FLAGS_OFFSET, flags, self._sequence)
             batch += numbered
-        self._socket.sendto(batch, (0, 0))
+        self._socket.send(batch)
 
     def _receive(self) -> Iterator[tuple[int, int, int, int, bytes]]:
+        """Return an iterator over messages; whoever sent before `connect` may come late."""
         try:
-            data = self._socket.recv(_RECEIVE_BYTES)
+            data, (sender, _) = self._socket.recvfrom(_RECEIVE_BYTES)
         except BlockingIOError:
             raise TimeoutError(errno.ETIMEDOUT, f"no answer in {_TIMEOUT_SECONDS} s") from None
-        return split(data)
+        return split(data if sender == _KERNEL else b"")
 
 
 def split(data: bytes) -> Iterator[tuple[int, int, int, int, bytes]]:

@@ -36,7 +36,8 @@ from openeni_nodeagent.datapath.linux.attributes import (
     string,
 )
 from openeni_nodeagent.datapath.linux.dumps import names_protocol
-from openeni_nodeagent.datapath.linux.netlink import is_own_port, split
+from openeni_nodeagent.datapath.linux.netlink import split
+from openeni_nodeagent.datapath.linux.port_ids import is_own_port
 from openeni_nodeagent.datapath.linux.pyroute2_classes import NeighbourMessage
 from openeni_nodeagent.datapath.linux.rtnetlink_encode import IFADDRMSG, IFINFOMSG, RTMSG, packed
 from openeni_nodeagent.datapath.model import Item, Verb

@@ -11,7 +11,7 @@ from openeni_crds import names
 from openeni_nodeagent.datapath.linux import dumps, readers, uapi
 from openeni_nodeagent.datapath.linux.attributes import HEADER, attribute
 from openeni_nodeagent.datapath.linux.kernel import apply, find_link, list_links, observe, routes_of
-from openeni_nodeagent.datapath.linux.netlink import DumpTooLongError, Netlink
+from openeni_nodeagent.datapath.linux.netlink import DumpTooSlowError, Netlink
 from openeni_nodeagent.datapath.linux.nfnetlink import NFGENMSG
 from openeni_nodeagent.datapath.linux.readers import decoded as decode
 from openeni_nodeagent.datapath.model import (
@@ -205,10 +205,10 @@ def interrupter(netns: Namespace, monkeypatch: pytest.MonkeyPatch) -> Interrupte
     made = Interrupter()
 
     class Interrupted(socket.socket):
-        def recv(self, size: int, flags: int = 0, /) -> bytes:
-            data = super().recv(size, flags)
+        def recvfrom(self, size: int, flags: int = 0, /) -> tuple[bytes, Any]:
+            received = super().recvfrom(size, flags)
             made()
-            return data
+            return received
 
     monkeypatch.setattr(socket, "socket", Interrupted)
     return made
@@ -259,7 +259,7 @@ def test_a_socket_with_a_limit_does_not_read_for_ever(
     """Root in a pod can have each dump interrupted, and each take any time."""
     monkeypatch.setattr("openeni_nodeagent.datapath.linux.netlink.LIMITED_SECONDS", 0.0)
     interrupter.times = 10_000
-    with pytest.raises(DumpTooLongError, match="take longer than"):
+    with pytest.raises(DumpTooSlowError, match="take longer than"):
         addresses(netns, limit=10 * ADDRESSES)
     assert interrupter.reads == 1
 

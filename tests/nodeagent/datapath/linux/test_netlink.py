@@ -1,9 +1,11 @@
 """Sockets: long batches, refusals and broken sockets."""
 
+import secrets
 import socket
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,8 @@ from openeni_nodeagent.datapath.linux.kernel import (
     observe,
     observe_filters,
 )
-from openeni_nodeagent.datapath.linux.netlink import Netlink, is_own_port
+from openeni_nodeagent.datapath.linux.netlink import Netlink
+from openeni_nodeagent.datapath.linux.port_ids import is_own_port
 from openeni_nodeagent.datapath.linux.rtnetlink_encode import encode
 from openeni_nodeagent.datapath.model import Address, Operation, Route, Rule, State, Verb
 from openeni_nodeagent.datapath_api import KernelRefusedError
@@ -137,6 +140,109 @@ def test_a_socket_has_a_port_that_no_other_program_is_given(netns: Namespace) ->
     own, theirs = netns.run(opened)
     assert [is_own_port(port) for port in own] == [True]
     assert [is_own_port(port) for port in (*theirs, 0)] == [False, False]  # 0: the kernel
+
+
+def seven(_: int) -> int:
+    return 7
+
+
+@pytest.mark.root
+def test_whoever_has_bound_the_ports_that_come_next_finds_another_one(
+    netns: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(secrets, "randbits", seven)
+
+    def opened() -> set[int]:
+        before = ports()
+        with Netlink(), Netlink(), Netlink():
+            return ports() - before
+
+    own = netns.run(opened)
+    assert len(own) == 3
+    assert all(map(is_own_port, own))
+
+
+@pytest.mark.root
+def test_a_socket_that_finds_no_free_port_is_a_refusal(
+    netns: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(secrets, "randbits", seven)
+    monkeypatch.setattr(secrets, "randbelow", seven)
+
+    def opened() -> None:
+        with Netlink(), Netlink(), Netlink():  # with the prefix of before, and with the other one
+            pass
+
+    with pytest.raises(KernelRefusedError, match="port ids that were tried are in use"):
+        netns.run(opened)
+
+
+class Stranger:
+    """Root in the namespace, who says that each dump has ended."""
+
+    def __init__(self) -> None:
+        self.refused = 0
+        ended = (
+            HEADER.pack(HEADER.size + 4, uapi.NLMSG_DONE, 2, n, 0) + bytes(4) for n in range(9)
+        )
+        self._message = b"".join(ended)
+
+    def send(self, receiver: socket.socket, count: int = 1) -> None:
+        port, _ = receiver.getsockname()
+        with RealSocket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as stranger:
+            stranger.setblocking(False)
+            try:
+                for _ in range(count):
+                    stranger.sendto(self._message, (port, 0))
+            except ConnectionRefusedError:
+                self.refused += 1
+            except BlockingIOError:
+                pass  # it holds no more
+
+
+class RealSocket(socket.socket):
+    """It stays what it is while `socket.socket` is another class."""
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("when", "connects"),
+    [
+        pytest.param("bind", True, id="before the socket is connected"),
+        pytest.param("send", True, id="afterwards"),
+        pytest.param("send", False, id="late, by who began before"),
+    ],
+)
+def test_nobody_but_the_kernel_is_heard(
+    when: str, connects: bool, netns: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stranger = Stranger()
+
+    class Known(RealSocket):
+        """The stranger sees its port id in /proc/net/netlink."""
+
+        def bind(self, address: Any, /) -> None:
+            super().bind(address)
+            if when == "bind":
+                stranger.send(self, 10_000)
+
+        def connect(self, address: Any, /) -> None:
+            if connects:
+                super().connect(address)
+
+        def send(self, data: Any, flags: int = 0, /) -> int:
+            if when == "send":
+                stranger.send(self)
+            sent: int = super().send(data, flags)
+            return sent
+
+    monkeypatch.setattr(socket, "socket", Known)
+    netns.ip(*(f"addr add 10.98.0.{n}/32 dev lo" for n in range(200)))
+    found = netns.run(look)
+    assert (
+        len([i for i in found if isinstance(i, Address) and i.address.startswith("10.98.")]) == 200
+    )
+    assert bool(stranger.refused) == (when == "send" and connects)
 
 
 @pytest.mark.root

@@ -11,7 +11,6 @@ from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from openeni_crds import names
 from openeni_nodeagent.datapath.linux import items
-from openeni_nodeagent.datapath.linux.announce import frame
 from openeni_nodeagent.datapath.linux.rtnetlink_encode import create_link, encode
 from openeni_nodeagent.datapath.linux.uapi import (
     IFF_NOARP,
@@ -36,6 +35,7 @@ from openeni_nodeagent.datapath.model import (
     Rule,
     Verb,
 )
+from openeni_nodeagent.datapath.node.announce import frame
 
 CONVERSIONS = {
     RTM_NEWADDR: items.address,
