@@ -58,6 +58,7 @@ class Workers(Generic[K]):
         # Until when one thread of a lane waits for its next due key: the others need no time-out.
         self._watched: dict[str, float] = {}
         self._threads: list[threading.Thread] = []
+        self._begun: dict[K, float] = {}  # what runs, since when
         self._started = False
         self._stopping = False
 
@@ -83,6 +84,12 @@ class Workers(Generic[K]):
         """Return whether every thread still runs."""
         with self._lock:
             return self._started and all(thread.is_alive() for thread in self._threads)
+
+    def longest(self) -> float:
+        """Return the seconds for which the oldest of what runs has been running; 0: nothing is."""
+        with self._lock:
+            oldest = min(self._begun.values(), default=None)
+            return 0.0 if oldest is None else time.monotonic() - oldest
 
     def ended(self) -> bool:
         """Return whether no thread runs any more."""
@@ -134,6 +141,7 @@ class Workers(Generic[K]):
         while (key := self._next(lane)) is not None:
             result = self._result_of(key)
             with self._lock:
+                del self._begun[key]
                 # spreading load, no secret: any random number will do
                 uniform = random.random()  # noqa: S311
                 again = self._queue.finish(key, result, time.monotonic(), uniform)
@@ -152,7 +160,9 @@ class Workers(Generic[K]):
                 wait = due - now if due > now else self._pause_of(lane, now - due)
                 if wait <= 0:
                     changed.notify()  # another thread waits for the next due time instead
-                    return self._queue.take(now, lane)
+                    if (key := self._queue.take(now, lane)) is not None:
+                        self._begun[key] = now
+                    return key
                 self._wait(lane, now + wait)
             return None
 

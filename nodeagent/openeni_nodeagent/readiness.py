@@ -15,6 +15,7 @@ from openeni_nodeagent.cni.self_check import LEDGER
 from openeni_nodeagent.grants.grants import Grants
 
 RETRY_SECONDS: Final = 5.0
+HANGING_SECONDS: Final = 900.0  # longer than anything takes on a machine that is just slow
 _log: Final = logging.getLogger(__name__)
 
 
@@ -96,6 +97,8 @@ class Readiness:
 
         def dead() -> str:
             """Return what only a restart can mend."""
+            if hanging := _hanging(queues):
+                return hanging
             ended = [name for name, queue in queues.items() if not queue.alive()]
             if not (self.synced.is_set() or self._serving is None or self._serving.is_alive()):
                 ended.append(self._serving.name)
@@ -113,3 +116,10 @@ class Readiness:
             return ""
 
         return {"live": dead, "ready": unready, LEDGER: ask_ledger}
+
+
+def _hanging(queues: Mapping[str, Workers[str]]) -> str:
+    """Return what does not come to an end: a thread that the kernel has killed counts as alive."""
+    seconds = {name: queue.longest() for name, queue in queues.items()}
+    hanging = (name for name in queues if seconds[name] > HANGING_SECONDS)
+    return "; ".join(f"{n}: what it works on takes {seconds[n]:.0f} s so far" for n in hanging)

@@ -65,6 +65,27 @@ def test_a_key_added_while_it_runs_runs_once_more(make: Make) -> None:
     assert runs == ["a", "a", "last"]
 
 
+def test_what_does_not_end_is_seen(make: Make) -> None:
+    running, go_on = threading.Event(), threading.Event()
+
+    def reconcile(key: str) -> Result:
+        if key == "hangs":
+            running.set()
+            assert go_on.wait(60)
+        return Done()
+
+    workers = make(reconcile, 2)
+    assert workers.longest() == 0
+    workers.start()
+    workers.add("hangs")
+    assert running.wait(60)
+    workers.add("other")
+    seen = workers.longest()
+    wait_for(lambda: workers.longest() > seen, "it grows")
+    go_on.set()
+    wait_for(lambda: workers.longest() == 0, "it has ended")
+
+
 def test_keys_run_in_the_order_in_which_they_are_due_and_the_earlier_time_wins(make: Make) -> None:
     runs: list[str] = []
 

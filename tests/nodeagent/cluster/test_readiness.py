@@ -1,11 +1,14 @@
 """What serves pods is begun until it has begun, and the probe says where nobody tries any more."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from openeni_kube.result import Done, Result
 from openeni_kube.store import UnreachableError
+from openeni_kube.workers import Workers
 from openeni_nodeagent import readiness
 from openeni_nodeagent.cluster.watches import Caches, Watches
 from openeni_nodeagent.readiness import Readiness
@@ -28,8 +31,8 @@ def ready(monkeypatch: pytest.MonkeyPatch) -> Iterator[Readiness]:
     watches.stop()
 
 
-def live(ready: Readiness, folder: Path) -> str:
-    return ready.probes({}, AgentParts(folder).grants, lambda: "")["live"]()
+def live(ready: Readiness, folder: Path, **queues: Workers[str]) -> str:
+    return ready.probes(queues, AgentParts(folder).grants, lambda: "")["live"]()
 
 
 @pytest.mark.parametrize(
@@ -86,3 +89,26 @@ def test_the_end_of_the_thread_is_for_the_probe(ready: Readiness, tmp_path: Path
 
     ready.start(serve)
     wait_for(lambda: live(ready, tmp_path) == "ended: sync", "the probe says so")
+
+
+def test_work_that_never_ends_is_what_a_restart_mends(
+    ready: Readiness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bug of the kernel has killed the thread."""
+    begun, ends = threading.Event(), threading.Event()
+
+    def look(_: str) -> Result:
+        begun.set()
+        ends.wait(60)
+        return Done()
+
+    looks = Workers("looks", look)
+    looks.start()
+    looks.add("")
+    assert begun.wait(60)
+    assert live(ready, tmp_path, looks=looks) == ""
+    monkeypatch.setattr(readiness, "HANGING_SECONDS", 0.0)
+    assert live(ready, tmp_path, looks=looks).startswith("looks: what it works on takes")
+    ends.set()
+    wait_for(lambda: live(ready, tmp_path, looks=looks) == "", "it has ended")
+    looks.stop(60)
