@@ -103,6 +103,7 @@ def test_what_is_wrong_when_an_agent_starts_is_restored_without_the_api_server(
         node.host.store.set_outage(outage=True)
         with node.agent(ready=False):
             wait_for(lambda: node.problem(pod) == "", "all is as planned", SOON)
+            assert pod.ping("10.98.0.1")
         node.host.store.set_outage(outage=False)
 
 

@@ -128,7 +128,9 @@ def test_a_queued_del_survives_the_loss_and_ends_the_grant_that_is_adopted(
 
 
 @pytest.mark.usefixtures("soon")
-def test_the_address_of_a_pod_that_has_gone_is_removed_and_not_adopted(host: AgentHost) -> None:
+def test_the_address_of_a_pod_that_has_gone_is_removed_and_not_adopted(
+    host: AgentHost, caplog: pytest.LogCaptureFixture
+) -> None:
     with host.agent():
         address = host.add("web", "c1")
         host.ready_podip("web")
@@ -139,6 +141,7 @@ def test_the_address_of_a_pod_that_has_gone_is_removed_and_not_adopted(host: Age
         wait_for(lambda: host.datapath.owners() == {}, "the kernel has nothing of it")
         wait_for(lambda: host.podip("web") is None, "its PodIP is gone")
         wait_for(lambda: host.node_status().cooling == 1, "its address cools down")
+        assert "adopting" not in caplog.text
         assert host.node_status().granted == 0
         assert {host.add("a", "c2"), host.add("b", "c3")} == set(node_objects.addresses(3)) - {
             address
@@ -193,8 +196,9 @@ def test_two_claims_to_an_address_make_no_del_wait_for_ever(host: AgentHost) -> 
         host.ready_podip("new")
     stale_podip(host, address, device="oec2", pod_uid=node_objects.make_pod(host.store, "a-old"))
     host.settings.journal.unlink()
-    with host.agent():
+    with host.agent() as agent:
         wait_for(lambda: host.runtime("zz").call("DEL", "zz").code == 0, "DEL is done")
+        assert granted(agent) == set()
         assert host.datapath.owners() == {address: "c2"}
 
 

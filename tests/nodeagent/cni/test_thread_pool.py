@@ -62,6 +62,7 @@ def most_at_once(pool: ThreadPool) -> int:
     tasks.submit(AT_ONCE)
     tasks.wait_for(AT_ONCE)
     tasks.submit(50)
+    assert not tasks.begun.acquire(timeout=0.1), "another one has begun"
     tasks.go_on.set()
     tasks.wait_for(50)
     return tasks.most
