@@ -22,10 +22,12 @@ def pods_of(served: Iterable[ENIFacts], grants: Iterable[Grant]) -> dict[PodInte
     return {pod_interface(g, eni): g for g in grants if (eni := enis.of(g)) is not None}
 
 
-def wanted_pod(pod: PodInterface, grant: Grant, unseen: set[Attachment] | None) -> WantedPod:
-    """Return the pod; with its namespace if this look inspects it (`unseen`; None: every pod)."""
-    looked_into = unseen is None or grant.attachment in unseen
-    return WantedPod(pod, grant.netns if looked_into and leads_to_pod(grant.netns, grant) else "")
+def wanted_pod(pod: PodInterface, grant: Grant, unseen: Mapping[Attachment, int]) -> WantedPod:
+    """Return the pod; with its namespace, and its turn, if this look inspects it (`unseen`)."""
+    turn = unseen.get(grant.attachment)
+    if turn is None or not leads_to_pod(grant.netns, grant):
+        return WantedPod(pod)
+    return WantedPod(pod, grant.netns, turn)
 
 
 def lost_paths(

@@ -146,7 +146,7 @@ class DatapathReconciler:
                     _log.exception("a look at the node failed")
                 return Retry(f"the node cannot be looked at: {error}")
 
-    def _look(self, node: NodeFacts, unseen: set[Attachment] | None) -> Result:
+    def _look(self, node: NodeFacts, asked: set[Attachment] | None) -> Result:
         synced = self._callbacks.is_synced()
         before = {g.attachment: g for g in self._grants.all() if g.connected}
         used_links = self._used_links()
@@ -156,7 +156,7 @@ class DatapathReconciler:
         grants = self._grants.all()
         pods = pods_of(choice.served, (g for g in grants if before.get(g.attachment) == g))
         self._pod_looks.note_moved(self._links.moved(snapshot.nics, pods, grants))
-        unseen = self._pod_looks.choose(unseen, {grant.attachment for grant in grants})
+        unseen = self._pod_looks.choose(asked, {grant.attachment for grant in grants})
         wanted = WantedNode(
             node,
             choice.served,
@@ -168,13 +168,13 @@ class DatapathReconciler:
         )
         self._postponed = False
         report = self._datapath.reconcile(
-            snapshot, wanted, lambda asked: self._hold(asked, pods, unseen)
+            snapshot, wanted, lambda differing: self._hold(differing, pods, unseen)
         )
         granted = {grant.attachment: grant for grant in self._grants.all()}  # ADDs go on meanwhile
-        asked = self._pod_looks.asked(granted)
+        were_asked = self._pod_looks.asked(granted)
         looked_into = {pods[pod].attachment: why for pod, why in report.looked_into.items()}
-        looked_into |= lost_paths(wanted.pods, pods, asked)
-        self._pod_looks.finish(asked.keys(), granted.keys(), looked_into)
+        looked_into |= lost_paths(wanted.pods, pods, were_asked)
+        self._pod_looks.finish(were_asked.keys(), granted.keys(), looked_into)
         self._pod_looks.note_moved(moved_since(snapshot.nics, report.links, pods))
         report = self._links.without_brief_losses(report)
         self._take_over(report, choice, pods)
@@ -218,7 +218,7 @@ class DatapathReconciler:
         self,
         asked: Collection[PodInterface],
         pods: Mapping[PodInterface, Grant],
-        unseen: set[Attachment],
+        unseen: Collection[Attachment],
     ) -> Generator[frozenset[PodInterface]]:
         """Hold the locks of those containers that have no call running, and the same grant.
 

@@ -30,7 +30,7 @@ class PodLooks:
     def __init__(self) -> None:
         self._asked: set[Attachment] | None = None  # None: all
         self._later: set[Attachment] = set()  # that the last look could not look into
-        self._chosen: set[Attachment] = set()  # of those that the present look knows:
+        self._chosen: dict[Attachment, int] = {}  # of those that the present look knows: turns
         self._known: AbstractSet[Attachment] | None = None  # None: it is not to look into others
         self._moved: set[Attachment] = set()  # not looked into since their NIC is another one
         self._failed: dict[Attachment, tuple[str, float]] = {}  # where that failed: why, and when
@@ -53,15 +53,18 @@ class PodLooks:
 
     def choose(
         self, asked: set[Attachment] | None, known: AbstractSet[Attachment]
-    ) -> set[Attachment]:
+    ) -> dict[Attachment, int]:
         """Return which pods a look is to look into, of those `asked` for: None for all `known`.
 
-        Of those where that has failed it is one, LOOK_PERIOD_SECONDS later, whoever asks for it.
-        With them come those whose NIC is another one now.
+        Those where that has failed follow LOOK_PERIOD_SECONDS later, whoever asks for them: from 1
+        on they have a turn, and that of the first comes in any case. All others have 0, also those
+        whose NIC is another one now.
         """
         self._known = known if asked is None else None
         chosen = (known if asked is None else asked) - self._failed.keys()
-        self._chosen = {*chosen, *self._due()[:1], *self._moved}
+        due = (its for its in self._due() if its not in self._moved)
+        self._chosen = {its: turn for turn, its in enumerate(due, 1)}
+        self._chosen |= dict.fromkeys(chosen | self._moved, 0)
         return self._chosen
 
     def asked(self, granted: Mapping[Attachment, _T]) -> dict[Attachment, _T]:
@@ -97,8 +100,9 @@ class PodLooks:
         self._moved = self._moved & granted - looked_into.keys()
         now, kept = time.monotonic(), granted - looked_into.keys()
         failed = {its: found for its, found in self._failed.items() if its in kept}
-        # One that could not be looked into at all has had its turn as well.
-        again = {its: (why, now) for its, (why, _) in failed.items() if its in asked}
+        # The first has had its turn, also if it could not be looked into at all.
+        tried = {its for its, turn in self._chosen.items() if turn <= 1}
+        again = {its: (why, now) for its, (why, _) in failed.items() if its in tried}
         new = {its: (why, now) for its, why in looked_into.items() if why}
         self._failed = {i: found for i, found in failed.items() if i not in again} | again | new
 

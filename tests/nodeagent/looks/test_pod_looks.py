@@ -55,6 +55,18 @@ def full(parts: AgentParts, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     return containers
 
 
+@pytest.fixture
+def slow(parts: AgentParts, full: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look into a pod where that has failed takes longer than further ones may begin."""
+    reconcile = parts.datapath.reconcile
+
+    def of_first(snapshot: NodeSnapshot, wanted: WantedNode, hold: Hold) -> NodeReport:
+        pods = tuple(pod if pod.turn <= 1 else replace(pod, netns="") for pod in wanted.pods)
+        return reconcile(snapshot, replace(wanted, pods=pods), hold)
+
+    monkeypatch.setattr(parts.datapath, "reconcile", of_first)
+
+
 def fail_to_look_into(parts: AgentParts, full: set[str], *containers: str) -> list[Grant]:
     """Grant pods, and look into each in vain."""
     pods = [parts.grant(name, name) for name in containers]
@@ -87,6 +99,7 @@ def test_a_pod_that_could_not_be_looked_into_is_looked_into_again_a_period_later
         assert parts.datapath.looked_into.keys() == looked_into
 
 
+@pytest.mark.usefixtures("slow")
 def test_it_is_also_while_looks_into_another_pod_fail_again_and_again(
     parts: AgentParts, clock: Clock, full: set[str]
 ) -> None:
@@ -102,10 +115,11 @@ def test_it_is_also_while_looks_into_another_pod_fail_again_and_again(
     assert parts.datapath.looked_into.keys() == {"web", "hostile"}
 
 
-def test_one_look_looks_into_one_pod_at_most_where_that_has_failed(
+@pytest.mark.usefixtures("slow")
+def test_of_pods_where_looks_have_failed_each_has_its_turn_however_long_they_take(
     parts: AgentParts, clock: Clock, full: set[str]
 ) -> None:
-    """Each may take seconds, as root in the pod likes: no other part of the node waits for all."""
+    """Root in the pod decides that: no other part of the node waits for all."""
     fail_to_look_into(parts, full, "a", "b", "c")
     clock.now += LOOK_PERIOD_SECONDS
     full.clear()
@@ -113,6 +127,18 @@ def test_one_look_looks_into_one_pod_at_most_where_that_has_failed(
         parts.datapath.looked_into.clear()
         assert parts.look() == RequeueAfter(wait)
         assert parts.datapath.looked_into.keys() == {name}
+
+
+def test_if_they_take_no_time_all_are_looked_into_at_once(
+    parts: AgentParts, clock: Clock, full: set[str]
+) -> None:
+    """Nothing could be read for a moment: the agent had no file descriptor left, say."""
+    fail_to_look_into(parts, full, "a", "b", "c")
+    clock.now += LOOK_PERIOD_SECONDS
+    full.clear()
+    parts.datapath.looked_into.clear()
+    assert parts.look() == RequeueAfter(LOOK_PERIOD_SECONDS)
+    assert parts.datapath.looked_into.keys() == {"a", "b", "c"}
 
 
 @pytest.mark.parametrize("ask_all", [False, True])
@@ -146,7 +172,8 @@ def test_one_that_no_look_can_look_into_keeps_no_other_from_its_turn(
     assert results[-1] == RequeueAfter(LOOK_PERIOD_SECONDS)
 
 
-def test_who_asks_for_all_asks_for_one_of_those_where_it_has_failed(
+@pytest.mark.usefixtures("slow")
+def test_who_asks_for_all_asks_for_those_where_it_has_failed_in_their_turn(
     parts: AgentParts, clock: Clock, full: set[str]
 ) -> None:
     parts.grant("c", "c")
@@ -246,11 +273,7 @@ def test_a_pod_that_gets_another_namespace_during_a_look_is_not_called_unready(
 
 
 def test_another_sandbox_of_that_pod_is_ready(parts: AgentParts, full: set[str]) -> None:
-    pod = parts.grant("web", "web")
-    parts.look()
-    full.add("web")
-    parts.looks.look_into(pod.attachment)
-    parts.look()
+    (pod,) = fail_to_look_into(parts, full, "web")
     parts.detacher.end(pod, EndReason.DELETED)
     parts.look()
     again = parts.grant("web", "web", pod.attachment.pod_uid)

@@ -1,13 +1,42 @@
-"""Look into a pod's namespace so that an error there concerns that pod alone."""
+"""Look into pods' namespaces so that what is wrong in one concerns that pod alone."""
 
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final
 
 from openeni_nodeagent.datapath.model import Operation
-from openeni_nodeagent.datapath_api import DatapathError, NamespaceGoneError, PodInterface
+from openeni_nodeagent.datapath_api import (
+    DatapathError,
+    NamespaceGoneError,
+    PodInterface,
+    WantedPod,
+)
 
+_LONGEST_SECONDS: Final = 60.0  # the live probe fails for a look that lasts 15 times as long
+_RETRY_SECONDS: Final = 1.0
 _log: Final = logging.getLogger(__name__)
+
+
+def in_turn(pods: Collection[WantedPod]) -> Iterator[WantedPod]:
+    """Yield the pods to be looked into; of those where that has failed the first, at the end.
+
+    Each may take as long as root in a pod likes: what is left after a minute is the next look's.
+    More of those where it has failed follow in their turn as long as they take no more than
+    _RETRY_SECONDS together: what has kept them from being read has passed.
+    """
+    yield from _until_late((p for p in pods if p.netns and not p.turn), _LONGEST_SECONDS)
+    again = sorted((p for p in pods if p.turn), key=lambda pod: pod.turn)
+    yield from _until_late(again, _RETRY_SECONDS)
+
+
+def _until_late(pods: Iterable[WantedPod], seconds: float) -> Iterator[WantedPod]:
+    """Yield the first, and others as long as all together take no more than that."""
+    deadline = time.monotonic() + seconds
+    for pod in pods:
+        yield pod
+        if time.monotonic() > deadline:
+            return
 
 
 def look_inside(

@@ -16,7 +16,7 @@ from openeni_nodeagent.datapath.model import NOTHING, Neighbour, Operation, Stat
 from openeni_nodeagent.datapath.node.changed_macs import restore_macs
 from openeni_nodeagent.datapath.node.compare import compare, is_missing_route, members, sysctls
 from openeni_nodeagent.datapath.node.host_slaves import FreeAddresses, missing_addresses
-from openeni_nodeagent.datapath.node.looks_inside import look_inside
+from openeni_nodeagent.datapath.node.looks_inside import in_turn, look_inside
 from openeni_nodeagent.datapath.node.misplaced_addresses import misplaced_addresses
 from openeni_nodeagent.datapath.node.nics import without_carrier
 from openeni_nodeagent.datapath.node.noted_repairs import NotedRepairs
@@ -163,7 +163,7 @@ class NodeReconcile:
         What differs is looked at once more, with ADD and DEL kept off them. A stray may have been
         a pod when the first look began.
         """
-        looked_into = {p.interface: p.netns for p in self.wanted.pods if p.netns}
+        looked_into = {pod.interface for pod in self.wanted.pods if pod.netns}
         differing = [
             pod.facts
             for pod in plan.pods
@@ -178,8 +178,9 @@ class NodeReconcile:
                 self.noted.note(STRAYS, strays)
             pods = {pod.facts: pod for pod in plan.pods if pod.facts in held}
             self._restore_on_host(pods, found)
-            for facts in looked_into.keys() & pods.keys() - self.broken:
-                self._look_inside(pods[facts], looked_into[facts])
+            for wanted in in_turn(self.wanted.pods):
+                if wanted.interface in pods.keys() - self.broken:
+                    self._look_inside(pods[wanted.interface], wanted.netns)
         return True
 
     def _restore_on_host(self, pods: Mapping[PodInterface, NodePod], found: Differences) -> None:
