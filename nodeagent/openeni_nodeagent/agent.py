@@ -36,7 +36,8 @@ from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_nodeagent.grants.grant_log import GrantLog
 from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.journal import Journal
-from openeni_nodeagent.looks.datapath_reconciler import DatapathReconciler, LookCallbacks
+from openeni_nodeagent.looks.callbacks import LookCallbacks
+from openeni_nodeagent.looks.datapath_reconciler import DatapathReconciler
 from openeni_nodeagent.metrics.samples import Samples
 from openeni_nodeagent.periodic_tasks import DEL_QUEUE, JOURNAL, WAITS, PeriodicTasks
 from openeni_nodeagent.phases import PhaseHistory

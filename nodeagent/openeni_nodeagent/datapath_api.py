@@ -127,7 +127,7 @@ class WantedPod:
 
     interface: PodInterface
     netns: str = ""  # path of its network namespace, which is looked into as well; "" if not
-    turn: int = 0  # from 1 on, among those where that has failed; 0: it has not
+    turn: int = 0  # the order in which looks do so; from 1 on, where that has failed
 
 
 @dataclass(frozen=True, slots=True)

@@ -222,7 +222,9 @@ def _finished(process: "subprocess.Popen[bytes]") -> int:
     """
     pidfd = os.pidfd_open(process.pid)
     try:
-        has_ended, _, _ = select.select([pidfd], [], [], SECONDS)
+        ends = select.poll()  # select(2) takes no descriptor above 1023
+        ends.register(pidfd, select.POLLIN)
+        has_ended = ends.poll(SECONDS * 1000)
     finally:
         os.close(pidfd)
     if has_ended:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from openeni_crds.names import host_link
 from openeni_nodeagent.attachments.detacher import pod_interface
-from openeni_nodeagent.datapath_api import ENIFacts, PodInterface, WantedPod
+from openeni_nodeagent.datapath_api import ENIFacts, NodeReport, PodInterface, WantedPod
 from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_nodeagent.grants.known_enis import KnownENIs
 from openeni_nodeagent.grants.netns_identity import leads_to_pod
@@ -28,6 +28,14 @@ def wanted_pod(pod: PodInterface, grant: Grant, unseen: Mapping[Attachment, int]
     if turn is None or not leads_to_pod(grant.netns, grant):
         return WantedPod(pod)
     return WantedPod(pod, grant.netns, turn)
+
+
+def left_pods(
+    wanted: Iterable[WantedPod], held: frozenset[PodInterface], report: NodeReport
+) -> frozenset[PodInterface]:
+    """Return the pods that a look held to look into them, and had no time left for."""
+    left = held - report.looked_into.keys() - report.broken
+    return left & {pod.interface for pod in wanted if pod.netns}
 
 
 def lost_paths(

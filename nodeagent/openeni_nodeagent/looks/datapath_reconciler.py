@@ -7,17 +7,22 @@ differs to its plan, and looks again. Links and datapaths are ready if it found 
 
 import contextlib
 import logging
+import random
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Generator, Mapping
 from typing import Final
 
 from openeni_kube.result import RequeueAfter, Result, Retry
 from openeni_nodeagent.attachments.container_locks import ContainerLocks
 from openeni_nodeagent.attachments.repair import Repairs
-from openeni_nodeagent.attachments.wanted_pods import granted_links, lost_paths, pods_of, wanted_pod
+from openeni_nodeagent.attachments.wanted_pods import (
+    granted_links,
+    left_pods,
+    lost_paths,
+    pods_of,
+    wanted_pod,
+)
 from openeni_nodeagent.cluster.watches import Caches
 from openeni_nodeagent.cni.call import StoppingError
 from openeni_nodeagent.cni.protocol import CNIError
@@ -40,27 +45,16 @@ from openeni_nodeagent.enis.wanted_enis import ENIChoice, choose_enis, every_eni
 from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.netns_identity import leads_to_pod
+from openeni_nodeagent.looks.callbacks import LookCallbacks
 from openeni_nodeagent.looks.look_pace import LookPace
 from openeni_nodeagent.looks.pod_looks import LOOK_PERIOD_SECONDS, PodLooks
+from openeni_nodeagent.looks.repair_notes import RepairNotes
 from openeni_nodeagent.reports.differences import differences_of
 from openeni_nodeagent.reports.podip_body import Difference
-from openeni_nodeagent.reports.repair_log import RepairLog
 
+REBUILD_SECONDS: Final = 60.0
 SOON_SECONDS: Final = 1.0  # until another look at what should have gone, or should be there
 _log: Final = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class LookCallbacks:
-    """Callbacks of a look."""
-
-    is_synced: Callable[[], bool]  # True once the caches show all objects of this node
-    may_repair: Callable[[], bool]  # True while they are up to date
-    unfinished_links: Callable[[], frozenset[str]]  # of ended grants, still to be removed
-    on_pod: Callable[[Grant], None]  # the state of a pod's datapath has changed
-    on_reserved: Callable[[], None]  # which addresses are reserved has changed
-    on_repaired: Callable[[], None]  # journal, kernel and PodIPs have been compared
-    on_repairs: Callable[[Sequence[Repair]], None]  # what others had changed has been restored
 
 
 class DatapathReconciler:
@@ -89,10 +83,11 @@ class DatapathReconciler:
         self._pod_looks = PodLooks()
         self._node: NodeFacts | None = None
         self._differing: Mapping[Attachment, Difference] = {}
+        self._held: frozenset[PodInterface] = frozenset()  # by the last look, at its end
+        self._left: set[Attachment] = set()  # of these, what it had no time left for
         self._postponed = False  # the last look left pods to the next one, which is soon
         self._succeeded_at: float | None = None  # the last look without error; at first: `set_node`
-        self._repair_log = RepairLog()
-        self.repair_counts: Counter[str] = Counter()  # by kind, since the process started
+        self.repair_notes = RepairNotes(callbacks.on_repairs)
 
     def set_node(self, facts: NodeFacts) -> None:
         """Set the node's facts; routes in pods may follow from them."""
@@ -166,7 +161,7 @@ class DatapathReconciler:
             used_links | self._used_links(),
             complete=synced,
         )
-        self._postponed = False
+        self._postponed, self._held = False, frozenset()
         report = self._datapath.reconcile(
             snapshot, wanted, lambda differing: self._hold(differing, pods, unseen)
         )
@@ -174,7 +169,8 @@ class DatapathReconciler:
         were_asked = self._pod_looks.asked(granted)
         looked_into = {pods[pod].attachment: why for pod, why in report.looked_into.items()}
         looked_into |= lost_paths(wanted.pods, pods, were_asked)
-        self._pod_looks.finish(were_asked.keys(), granted.keys(), looked_into)
+        self._left = {pods[pod].attachment for pod in left_pods(wanted.pods, self._held, report)}
+        self._pod_looks.finish(were_asked.keys(), granted.keys(), looked_into, self._left)
         self._pod_looks.note_moved(moved_since(snapshot.nics, report.links, pods))
         report = self._links.without_brief_losses(report)
         self._take_over(report, choice, pods)
@@ -236,13 +232,14 @@ class DatapathReconciler:
                     continue
                 if self._grants.find(*pods[pod].key) == pods[pod]:
                     held.append(pod)
-            yield frozenset(held)
+            self._held = frozenset(held)
+            yield self._held
 
     def _take_over(
         self, report: NodeReport, choice: ENIChoice, pods: Mapping[PodInterface, Grant]
     ) -> None:
         """Keep what the look found, and tell those whom it concerns."""
-        self._note(report.repairs)
+        self.repair_notes.note(report.repairs)
         self._links.take_over(report, choice, self._grants.all())
         for pod in report.disturbed:
             self.look_into(pods[pod].attachment)
@@ -250,26 +247,25 @@ class DatapathReconciler:
             with self._lock:
                 self._pod_looks.ask_all()
         before = self._differing
-        self._differing = differences_of(report, pods, self._pod_looks.unseen())
+        left = {its: found for its, found in before.items() if its in self._left}
+        self._differing = differences_of(report, pods, {**left, **self._pod_looks.unseen()})
         for grant in pods.values():
             if before.get(grant.attachment) != self._differing.get(grant.attachment):
                 self._callbacks.on_pod(grant)
-
-    def _note(self, repairs: Sequence[Repair]) -> None:
-        self.repair_counts.update(repair.kind for repair in repairs)
-        for line in self._repair_log.lines(repairs, time.monotonic()):
-            _log.warning("repaired: %s", line)
-        self._callbacks.on_repairs(repairs)
 
     def _rebuild(self, report: NodeReport, pods: Mapping[PodInterface, Grant]) -> list[str]:
         """Build pods anew whose links are missing or wrong; return those that could not be.
 
         A pod that was built several times just now waits for the next periodic look: it may delete
-        its link as fast as that is built. And it may never be reached: no look waits for that.
+        its link as fast as that is built. And it may never be reached: no look waits for that. Nor
+        does it go on for longer than REBUILD_SECONDS: each may have to wait for what others do.
         """
-        failed, rebuilt = list[str](), list[Repair]()
-        for pod in report.broken:
+        failed, rebuilt, late = list[str](), list[Repair](), time.monotonic() + REBUILD_SECONDS
+        for pod in random.sample(tuple(report.broken), len(report.broken)):
             grant = pods[pod]
+            if time.monotonic() > late:
+                self.look_into(grant.attachment)
+                continue
             name = f"{grant.namespace}/{grant.name}"
             is_there = leads_to_pod(grant.netns, grant)  # if not, its grant is about to end
             if not (is_there and self._pod_looks.may_rebuild(grant.attachment)):
@@ -284,7 +280,7 @@ class DatapathReconciler:
                         rebuilt.append(Repair("link", f"pod {name} had no whole datapath"))
             except (DatapathError, CNIError, StoppingError) as error:
                 failed.append(f"the datapath of pod {name} cannot be built again: {error}")
-        self._note(rebuilt)
+        self.repair_notes.note(rebuilt)
         return failed
 
     def _next(self, report: NodeReport, failed: list[str]) -> Result:
@@ -294,7 +290,7 @@ class DatapathReconciler:
         left = filter(None, (report.left, report.not_offloaded))
         if wrong := [*failed, *map(str, errors), *pods, *left]:
             return Retry("; ".join(wrong))
-        asked = self._pod_looks.is_asked()
-        if self._postponed or asked or self._grants.leftovers() or self._links.waits():
+        waits = self._postponed or self._left or self._links.waits()
+        if waits or self._pod_looks.is_asked() or self._grants.leftovers():
             return RequeueAfter(SOON_SECONDS)  # also for a NIC, should its notification be missed
         return RequeueAfter(LOOK_PERIOD_SECONDS)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Generator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
+from itertools import count
 from typing import Final, TypeVar
 
 from openeni_crds.conditions import Reason
@@ -22,6 +23,10 @@ _MOVED: Final = Difference(
     Reason.WAITING_FOR_NIC,
     "its NIC is another one now, and the pod has not been looked into since",
 )
+_LEFT: Final = Difference(
+    Reason.KERNEL_REFUSED,
+    "it has not been looked into since the agent has started: others take long to be read",
+)
 
 
 class PodLooks:
@@ -32,6 +37,8 @@ class PodLooks:
         self._later: set[Attachment] = set()  # that the last look could not look into
         self._chosen: dict[Attachment, int] = {}  # of those that the present look knows: turns
         self._known: AbstractSet[Attachment] | None = None  # None: it is not to look into others
+        self._seen_at: dict[Attachment, float] = {}  # looked into last
+        self._left: set[Attachment] = set()  # by the last look, and not looked into before either
         self._moved: set[Attachment] = set()  # not looked into since their NIC is another one
         self._failed: dict[Attachment, tuple[str, float]] = {}  # where that failed: why, and when
         self._rebuilt: list[tuple[Attachment, float]] = []  # less than LOOK_PERIOD_SECONDS ago
@@ -56,15 +63,15 @@ class PodLooks:
     ) -> dict[Attachment, int]:
         """Return which pods a look is to look into, of those `asked` for: None for all `known`.
 
-        Those where that has failed follow LOOK_PERIOD_SECONDS later, whoever asks for them: from 1
-        on they have a turn, and that of the first comes in any case. All others have 0, also those
-        whose NIC is another one now.
+        Each has its turn; that is below 1, and the sooner the longer ago one was looked into, where
+        that has not failed, or the NIC is another one now. The others follow LOOK_PERIOD_SECONDS
+        after that, from 1 on, whoever asks for them.
         """
         self._known = known if asked is None else None
-        chosen = (known if asked is None else asked) - self._failed.keys()
-        due = (its for its in self._due() if its not in self._moved)
-        self._chosen = {its: turn for turn, its in enumerate(due, 1)}
-        self._chosen |= dict.fromkeys(chosen | self._moved, 0)
+        chosen = (known if asked is None else asked) - self._failed.keys() | self._moved
+        in_order = sorted(chosen, key=lambda its: self._seen_at.get(its, 0.0))
+        due = [its for its in self._due() if its not in self._moved]
+        self._chosen = dict(zip((*in_order, *due), count(1 - len(in_order)), strict=False))
         return self._chosen
 
     def asked(self, granted: Mapping[Attachment, _T]) -> dict[Attachment, _T]:
@@ -94,23 +101,30 @@ class PodLooks:
         asked: AbstractSet[Attachment],
         granted: AbstractSet[Attachment],
         looked_into: Mapping[Attachment, str],
+        left: AbstractSet[Attachment],
     ) -> None:
-        """Note what has become of the pods that were asked for, and why looks into some failed."""
+        """Note what has become of the pods that were asked for, and why looks into some failed.
+
+        Of those that were not looked into, there was no time left for some.
+        """
         self._later = set(asked - looked_into.keys())
         self._moved = self._moved & granted - looked_into.keys()
         now, kept = time.monotonic(), granted - looked_into.keys()
         failed = {its: found for its, found in self._failed.items() if its in kept}
-        # The first has had its turn, also if it could not be looked into at all.
-        tried = {its for its, turn in self._chosen.items() if turn <= 1}
-        again = {its: (why, now) for its, (why, _) in failed.items() if its in tried}
+        # One that could not be looked into at all has had its turn as well.
+        again = {its: (why, now) for its, (why, _) in failed.items() if its in asked - left}
         new = {its: (why, now) for its, why in looked_into.items() if why}
         self._failed = {i: found for i, found in failed.items() if i not in again} | again | new
+        self._seen_at |= dict.fromkeys(looked_into, now)
+        self._seen_at = {its: at for its, at in self._seen_at.items() if its in granted}
+        self._left = set(left - self._seen_at.keys())
 
     def unseen(self) -> Mapping[Attachment, Difference]:
         """Return the pods of which nobody knows whether they are as planned, and why."""
-        moved = dict.fromkeys(self._moved, _MOVED)
+        left, moved = dict.fromkeys(self._left, _LEFT), dict.fromkeys(self._moved, _MOVED)
         failed = {its: why for its, (why, _) in self._failed.items()}
-        return moved | {its: Difference(Reason.KERNEL_REFUSED, why) for its, why in failed.items()}
+        of_failed = {its: Difference(Reason.KERNEL_REFUSED, why) for its, why in failed.items()}
+        return left | moved | of_failed
 
     def may_rebuild(self, attachment: Attachment) -> bool:
         """Return True if the pod may be built again, now; else it is asked for once more."""

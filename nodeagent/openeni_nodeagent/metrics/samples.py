@@ -115,7 +115,7 @@ class Samples:
             yield Sample(NODE_ADDRESSES, labels, count)
 
     def _of_looks(self) -> Iterator[Sample]:
-        repaired = dict(self.looks.repair_counts)  # in one step: a look may be adding to it
+        repaired = dict(self.looks.repair_notes.counts)  # in one step: a look may be adding to it
         for kind in REPAIR_KINDS:
             yield Sample(REPAIRS, (kind,), repaired.get(kind, 0))
         for resource, age in self.watches.ages().items():

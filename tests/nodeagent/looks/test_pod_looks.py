@@ -7,13 +7,9 @@ import pytest
 
 from openeni_crds.conditions import Reason
 from openeni_kube.result import RequeueAfter, Result, Retry
-from openeni_nodeagent.attachments import wanted_pods
-from openeni_nodeagent.attachments.detacher import pod_interface
 from openeni_nodeagent.datapath_api import Hold, NodeReport, NodeSnapshot, WantedNode
 from openeni_nodeagent.grants.grant import Grant
 from openeni_nodeagent.grants.grant_log import EndReason
-from openeni_nodeagent.grants.netns_identity import identify
-from openeni_nodeagent.looks import datapath_reconciler, look_pace, pod_looks
 from openeni_nodeagent.looks.datapath_reconciler import SOON_SECONDS
 from openeni_nodeagent.looks.pod_looks import LOOK_PERIOD_SECONDS
 from openeni_nodeagent.reports.podip_body import Difference
@@ -22,18 +18,6 @@ from openeni_testing.agent.parts import NODE_FACTS, AgentParts
 
 FULL = "more than 2000 entries"
 DIFFERENCE = Difference(Reason.KERNEL_REFUSED, FULL)
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock.of(monkeypatch, datapath_reconciler, look_pace, pod_looks)
-
-
-@pytest.fixture
-def parts(tmp_path: Path, clock: Clock) -> AgentParts:
-    made = AgentParts(tmp_path)
-    made.create_objects()
-    return made
 
 
 @pytest.fixture
@@ -61,8 +45,15 @@ def slow(parts: AgentParts, full: set[str], monkeypatch: pytest.MonkeyPatch) -> 
     reconcile = parts.datapath.reconcile
 
     def of_first(snapshot: NodeSnapshot, wanted: WantedNode, hold: Hold) -> NodeReport:
-        pods = tuple(pod if pod.turn <= 1 else replace(pod, netns="") for pod in wanted.pods)
-        return reconcile(snapshot, replace(wanted, pods=pods), hold)
+        before = parts.datapath.looked_into.copy()
+        report = reconcile(snapshot, wanted, hold)
+        left = {pod.interface for pod in wanted.pods if pod.turn > 1}
+        for pod in left:
+            parts.datapath.looked_into.pop(pod.container_id, None)
+        parts.datapath.looked_into |= before
+        looked_into = {pod: why for pod, why in report.looked_into.items() if pod not in left}
+        differing = {pod: why for pod, why in report.differing.items() if pod not in left}
+        return replace(report, looked_into=looked_into, differing=differing)
 
     monkeypatch.setattr(parts.datapath, "reconcile", of_first)
 
@@ -224,54 +215,6 @@ def test_a_pod_whose_namespace_has_no_path_is_not_ready_until_it_has_one_again(
     assert parts.looks.difference(pod.attachment) is None
 
 
-def test_a_pod_whose_del_ends_during_a_look_is_not_called_unready(
-    parts: AgentParts, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A runtime removes the path after the answer."""
-    pod = parts.grant("web", "web")
-
-    def ended(path: str, grant: Grant) -> bool:
-        parts.grants.end_grant(grant, EndReason.DELETED)
-        Path(path).unlink()
-        return False
-
-    monkeypatch.setattr(wanted_pods, "leads_to_pod", ended)
-    parts.looks.look_into(pod.attachment)
-    parts.look()
-    assert parts.grants.all() == ()
-    assert parts.looks.difference(pod.attachment) is None
-
-
-def test_a_pod_that_gets_another_namespace_during_a_look_is_not_called_unready(
-    parts: AgentParts, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A second ADD names the path of one that the runtime has made anew."""
-    pod = parts.grant("web", "web")
-    other = parts.netns("other")
-    other.touch()
-    netns_id = identify(str(other))
-    assert netns_id is not None
-
-    def moved(path: str, grant: Grant) -> bool:
-        Path(path).unlink()
-        parts.detacher.move(grant)
-        known = parts.grants.move(grant, str(other), netns_id)
-        facts = parts.grants.facts_of(known)
-        assert facts is not None
-        parts.grants.mark_connected(
-            known, parts.datapath.add(pod_interface(known, facts), str(other))
-        )
-        return False
-
-    with monkeypatch.context() as look:
-        look.setattr(wanted_pods, "leads_to_pod", moved)
-        parts.looks.look_into(pod.attachment)
-        parts.look()
-    assert parts.looks.difference(pod.attachment) is None
-    parts.look()
-    assert "web" in parts.datapath.looked_into
-
-
 def test_another_sandbox_of_that_pod_is_ready(parts: AgentParts, full: set[str]) -> None:
     (pod,) = fail_to_look_into(parts, full, "web")
     parts.detacher.end(pod, EndReason.DELETED)
@@ -279,20 +222,3 @@ def test_another_sandbox_of_that_pod_is_ready(parts: AgentParts, full: set[str])
     again = parts.grant("web", "web", pod.attachment.pod_uid)
     parts.look()
     assert parts.looks.difference(again.attachment) is None
-
-
-def test_a_pod_whose_add_goes_on_is_looked_into_once_it_is_built(
-    parts: AgentParts, clock: Clock
-) -> None:
-    """It was planned with what the node had when its ADD began."""
-    grant = parts.grant("web", "web", connect=False)
-    facts = parts.grants.facts_of(grant)
-    assert facts is not None
-    pod_network = parts.datapath.add(pod_interface(grant, facts), grant.netns)
-    cidrs = (*NODE_FACTS.service_cidrs, "10.112.0.0/16")
-    parts.looks.set_node(replace(NODE_FACTS, service_cidrs=cidrs))
-    assert parts.look() == RequeueAfter(LOOK_PERIOD_SECONDS)
-    parts.grants.mark_connected(grant, pod_network)
-    clock.now += LOOK_PERIOD_SECONDS
-    parts.look()
-    assert parts.datapath.looked_into["web"].service_cidrs == cidrs

@@ -15,7 +15,7 @@ from openeni_nodeagent.datapath_api import (
     Repair,
     WantedNode,
 )
-from openeni_nodeagent.looks import datapath_reconciler
+from openeni_nodeagent.looks import repair_notes
 from openeni_nodeagent.reports.repair_log import NAMED, WINDOW_SECONDS, RepairLog
 from openeni_testing.agent.clock import Clock
 from openeni_testing.agent.parts import AgentParts
@@ -70,7 +70,7 @@ def test_a_window_has_one_line_with_a_count() -> None:
 def test_a_look_that_repairs_nothing_reports_what_earlier_ones_have_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    clock = Clock.of(monkeypatch, datapath_reconciler)
+    clock = Clock.of(monkeypatch, repair_notes)
     parts = AgentParts(tmp_path)
     parts.create_objects()
     reconcile, repairs = parts.datapath.reconcile, routes(1)

@@ -9,7 +9,7 @@ import fcntl
 import json
 import threading
 from collections.abc import Callable, Collection, Generator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -109,9 +109,6 @@ class MemoryDatapath:
     def reconcile(self, snapshot: NodeSnapshot, wanted: WantedNode, hold: Hold) -> NodeReport:
         self.node = wanted.node
         errors = {eni.name: error for eni in wanted.enis if (error := self._error(eni))}
-        with_nics = [pod for pod in wanted.pods if pod.interface.eni.name not in errors]
-        looked_into = {pod.interface: "" for pod in with_nics if pod.netns}
-        self.looked_into |= {pod.container_id: wanted.node for pod in looked_into}
         for eni in wanted.departing:
             self._leave(eni)
         strays = snapshot.pods.keys() & wanted.strays
@@ -119,8 +116,11 @@ class MemoryDatapath:
             self._remove_stray(address)
         self.configured |= {eni.name: eni for eni in wanted.enis if eni.name not in errors}
         lost = self._lost(wanted)
-        with hold(lost) if lost else nullcontext(frozenset[PodInterface]()) as held:
-            broken = frozenset(lost) & held
+        asked = [p.interface for p in wanted.pods if p.netns and p.interface.eni.name not in errors]
+        with hold(dict.fromkeys((*lost, *asked))) as held:
+            broken = held.intersection(lost)
+        looked_into = {pod: "" for pod in asked if pod in held - broken}
+        self.looked_into |= {pod.container_id: wanted.node for pod in looked_into}
         return NodeReport(
             {eni.name: self._link(eni) for eni in wanted.enis if eni.name not in errors},
             errors,

@@ -26,7 +26,8 @@ from openeni_nodeagent.grants.grants import Grants
 from openeni_nodeagent.grants.journal import Journal
 from openeni_nodeagent.grants.netns_identity import identify
 from openeni_nodeagent.grants.requests import GrantRequest
-from openeni_nodeagent.looks.datapath_reconciler import DatapathReconciler, LookCallbacks
+from openeni_nodeagent.looks.callbacks import LookCallbacks
+from openeni_nodeagent.looks.datapath_reconciler import DatapathReconciler
 from openeni_nodeagent.pod_options import PortMapping
 from openeni_nodeagent.reports.eni_publisher import ENIPublisher
 from openeni_nodeagent.reports.podip_publisher import PodIPPublisher

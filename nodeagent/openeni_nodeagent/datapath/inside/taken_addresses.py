@@ -7,7 +7,9 @@ pod's slaves are removed, and no loop in it is faster than that. The next look b
 
 import logging
 import os
+import random
 import threading
+import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Final
@@ -27,6 +29,7 @@ from openeni_nodeagent.datapath_api import (
     WantedPod,
 )
 
+_FREE_SECONDS: Final = 20.0
 _log: Final = logging.getLogger(__name__)
 
 
@@ -80,7 +83,8 @@ class TakenAddresses:
     ) -> None:
         """Free addresses of the pod that is being `built`, in its namespace, or else of the node.
 
-        What other pods have by a grant stays theirs.
+        What other pods have by a grant stays theirs. After _FREE_SECONDS no further pod is looked
+        into: who wants the address asks again.
         """
         with self._lock:
             pods = [pod for pod in self._pods.values() if pod.interface.eni.mac == eni.mac]
@@ -89,7 +93,11 @@ class TakenAddresses:
         if not (sought := frozenset(addresses) - granted):
             return
         whose = f"pod {built[0].pod_uid}" if built else "the node"
-        for pod in pods:
+        # No secret: any order will do in which none is always behind all that are slow to read.
+        late = time.monotonic() + _FREE_SECONDS
+        for pod in random.sample(pods, len(pods)):
+            if time.monotonic() > late:
+                break
             if taken := _free(pod, sought, built[1] if built else None):
                 self._note(pod.interface, taken, whose)
 

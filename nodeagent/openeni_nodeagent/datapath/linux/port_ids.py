@@ -42,13 +42,14 @@ def is_own_port(port: int) -> bool:
 
 def bind(unbound: socket.socket) -> None:
     """Give a socket a port id that is free. Raises OSError."""
-    for _ in range(_ATTEMPTS):
+    for attempt in range(_ATTEMPTS):
         try:
             unbound.bind((_PREFIXES.current << 16 | secrets.randbits(16), 0))
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
-            _PREFIXES.draw()
+            if attempt % 2:  # once may be by chance
+                _PREFIXES.draw()
         else:
             return
     raise OSError(errno.EADDRINUSE, "all port ids that were tried are in use")

@@ -25,9 +25,9 @@ def in_turn(pods: Collection[WantedPod]) -> Iterator[WantedPod]:
     More of those where it has failed follow in their turn as long as they take no more than
     _RETRY_SECONDS together: what has kept them from being read has passed.
     """
-    yield from _until_late((p for p in pods if p.netns and not p.turn), _LONGEST_SECONDS)
-    again = sorted((p for p in pods if p.turn), key=lambda pod: pod.turn)
-    yield from _until_late(again, _RETRY_SECONDS)
+    in_order = sorted((pod for pod in pods if pod.netns), key=lambda pod: pod.turn)
+    yield from _until_late((pod for pod in in_order if pod.turn < 1), _LONGEST_SECONDS)
+    yield from _until_late((pod for pod in in_order if pod.turn >= 1), _RETRY_SECONDS)
 
 
 def _until_late(pods: Iterable[WantedPod], seconds: float) -> Iterator[WantedPod]:

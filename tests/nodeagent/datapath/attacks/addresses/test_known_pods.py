@@ -12,6 +12,7 @@ from openeni_nodeagent.datapath.model import Address, Link, Operation, Verb
 from openeni_nodeagent.datapath.node.host_slaves import missing_addresses
 from openeni_nodeagent.datapath.node.plan import eni_part
 from openeni_nodeagent.datapath_api import NodeReport, WantedNode, WantedPod
+from openeni_testing.agent.clock import Clock
 from openeni_testing.network.node import DATAPATHS, PLANNED_NODE, placed_pod, pod_interface
 
 ENI = placed_pod(DATAPATHS[2]).eni
@@ -69,6 +70,27 @@ def test_a_grants_addresses_are_not_sought(
     taken.add(BAD, "/run/netns/bad")
     taken.free(ENI.facts, BAD.addresses, (replace(NEXT, addresses=BAD.addresses), 0))
     assert looked_at == []
+
+
+def test_for_one_address_few_slow_pods_are_read_and_another_time_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, read = Clock.of(monkeypatch, taken_addresses), list[str]()
+
+    def free(pod: WantedPod, _: frozenset[str], __: int | None) -> frozenset[str]:
+        read.append(pod.netns)
+        clock.now += 9.0
+        return frozenset()
+
+    monkeypatch.setattr(taken_addresses, "_free", free)
+    taken = TakenAddresses()
+    for number in range(10):
+        taken.add(pod_interface(f"slow{number}", ENI.facts, f"10.98.0.{20 + number}"), str(number))
+    taken.free(ENI.facts, NEXT.addresses, (NEXT, 0))
+    assert len(read) == 3
+    for _ in range(60):
+        taken.free(ENI.facts, NEXT.addresses, (NEXT, 0))
+    assert {*read} == {str(number) for number in range(10)}
 
 
 def test_it_is_reported_once_and_asks_for_a_look(
