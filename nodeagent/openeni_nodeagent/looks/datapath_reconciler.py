@@ -85,6 +85,7 @@ class DatapathReconciler:
         self._differing: Mapping[Attachment, Difference] = {}
         self._held: frozenset[PodInterface] = frozenset()  # by the last look, at its end
         self._left: set[Attachment] = set()  # of these, what it had no time left for
+        self._busy: set[Attachment] = set()  # what it was to look into, and a call had
         self._postponed = False  # the last look left pods to the next one, which is soon
         self._succeeded_at: float | None = None  # the last look without error; at first: `set_node`
         self.repair_notes = RepairNotes(callbacks.on_repairs)
@@ -161,7 +162,7 @@ class DatapathReconciler:
             used_links | self._used_links(),
             complete=synced,
         )
-        self._postponed, self._held = False, frozenset()
+        self._postponed, self._held, self._busy = False, frozenset(), set()
         report = self._datapath.reconcile(
             snapshot, wanted, lambda differing: self._hold(differing, pods, unseen)
         )
@@ -228,6 +229,7 @@ class DatapathReconciler:
                 except (CNIError, StoppingError):
                     self._postponed = True
                     if pods[pod].attachment in unseen:
+                        self._busy.add(pods[pod].attachment)
                         self.look_into(pods[pod].attachment)
                     continue
                 if self._grants.find(*pods[pod].key) == pods[pod]:
@@ -247,8 +249,8 @@ class DatapathReconciler:
             with self._lock:
                 self._pod_looks.ask_all()
         before = self._differing
-        left = {its: found for its, found in before.items() if its in self._left}
-        self._differing = differences_of(report, pods, {**left, **self._pod_looks.unseen()})
+        kept = {i: found for i, found in before.items() if i in self._left | self._busy}
+        self._differing = differences_of(report, pods, {**kept, **self._pod_looks.unseen()})
         for grant in pods.values():
             if before.get(grant.attachment) != self._differing.get(grant.attachment):
                 self._callbacks.on_pod(grant)

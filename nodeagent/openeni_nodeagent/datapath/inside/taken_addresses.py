@@ -7,7 +7,6 @@ pod's slaves are removed, and no loop in it is faster than that. The next look b
 
 import logging
 import os
-import random
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -83,8 +82,9 @@ class TakenAddresses:
     ) -> None:
         """Free addresses of the pod that is being `built`, in its namespace, or else of the node.
 
-        What other pods have by a grant stays theirs. After _FREE_SECONDS no further pod is looked
-        into: who wants the address asks again.
+        What other pods have by a grant stays theirs. It ends with the last of the addresses, which
+        the pod that had it may take again as soon as it is built; and after _FREE_SECONDS: who
+        wants the address asks again, and then pods come first that have not been looked into yet.
         """
         with self._lock:
             pods = [pod for pod in self._pods.values() if pod.interface.eni.mac == eni.mac]
@@ -93,13 +93,20 @@ class TakenAddresses:
         if not (sought := frozenset(addresses) - granted):
             return
         whose = f"pod {built[0].pod_uid}" if built else "the node"
-        # No secret: any order will do in which none is always behind all that are slow to read.
         late = time.monotonic() + _FREE_SECONDS
-        for pod in random.sample(pods, len(pods)):
-            if time.monotonic() > late:
+        for pod in pods:
+            if not sought or time.monotonic() > late:
                 break
+            self._move_behind_others(pod.interface)
             if taken := _free(pod, sought, built[1] if built else None):
                 self._note(pod.interface, taken, whose)
+                sought -= taken
+
+    def _move_behind_others(self, pod: PodInterface) -> None:
+        key = _key(pod)
+        with self._lock:
+            if known := self._pods.pop(key, None):
+                self._pods[key] = known
 
     def report(self, report: NodeReport, wanted: WantedNode) -> NodeReport:
         """Add the pods that are to be built again, and why, since the last report."""

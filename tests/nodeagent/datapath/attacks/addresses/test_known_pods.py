@@ -88,9 +88,19 @@ def test_for_one_address_few_slow_pods_are_read_and_another_time_others(
         taken.add(pod_interface(f"slow{number}", ENI.facts, f"10.98.0.{20 + number}"), str(number))
     taken.free(ENI.facts, NEXT.addresses, (NEXT, 0))
     assert len(read) == 3
-    for _ in range(60):
+    for _ in range(3):
         taken.free(ENI.facts, NEXT.addresses, (NEXT, 0))
     assert {*read} == {str(number) for number in range(10)}
+
+
+def test_it_ends_with_the_address_which_may_soon_be_taken_again(
+    looked_at: list[tuple[str, frozenset[str]]],
+) -> None:
+    taken = TakenAddresses()
+    taken.add(BAD, "/run/netns/bad")
+    taken.add(pod_interface("other", ENI.facts, "10.98.0.13"), "/run/netns/other")
+    taken.free(ENI.facts, NEXT.addresses, (NEXT, 0))
+    assert [path for path, _ in looked_at] == ["/run/netns/bad"]
 
 
 def test_it_is_reported_once_and_asks_for_a_look(
