@@ -18,7 +18,6 @@ import contextlib
 import json
 import os
 import secrets
-import select
 import signal
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from openeni_lab.machine.exits import wait_for_exit
 from openeni_testing.plugins import share
 
 ROOT: Final = Path(__file__).parents[2]
@@ -215,19 +215,8 @@ def ended(
 
 
 def _finished(process: "subprocess.Popen[bytes]") -> int:
-    """Wait for a part; return its exit code, or that of timeout(1).
-
-    `Popen.wait` polls where it has a timeout, and an exception that a signal's handler raises
-    between two steps of it leaves its lock held: no later wait for the process would end.
-    """
-    pidfd = os.pidfd_open(process.pid)
-    try:
-        ends = select.poll()  # select(2) takes no descriptor above 1023
-        ends.register(pidfd, select.POLLIN)
-        has_ended = ends.poll(SECONDS * 1000)
-    finally:
-        os.close(pidfd)
-    if has_ended:
+    """Wait for a part; return its exit code, or that of timeout(1)."""
+    if wait_for_exit(process.pid, SECONDS):
         return process.wait()
     print(f"still running after {SECONDS} s: pid {process.pid}", flush=True)
     return TIMED_OUT

@@ -1,9 +1,10 @@
-"""Unexpected exits of programs and their description.
+"""Wait for programs to exit, and describe exits that are unexpected.
 
 Standard library only: every init and every client of one imports it.
 """
 
 import os
+import select
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,22 @@ from typing import Final
 
 TAIL: Final = 8192  # bytes at the end of a log that are searched for its last line
 LONGEST_LINE: Final = 300
+
+
+def wait_for_exit(pid: int, seconds: float) -> bool:
+    """Return True once a child has exited, False if it has not after so many seconds; reap none.
+
+    It waits on a pidfd. With a time limit `subprocess` asks for the end again and again, in pauses
+    that double from 0.5 ms on; and an exception that a signal's handler raises between two steps of
+    that leaves its lock held, so that no later wait for the process would end.
+    """
+    descriptor = os.pidfd_open(pid)
+    try:
+        ends = select.poll()  # unlike select(2) for any number of open files
+        ends.register(descriptor, select.POLLIN)
+        return bool(ends.poll(seconds * 1000))
+    finally:
+        os.close(descriptor)
 
 
 def describe_exit(code: int) -> str:

@@ -6,13 +6,14 @@ the CNI specification 1.1 and libcni: the order of plugins, prevResult, capabili
 
 import json
 import os
-import select
 import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final
+
+from openeni_lab.machine.exits import wait_for_exit
 
 Json = dict[str, Any]
 
@@ -161,16 +162,15 @@ class NetworkConfigList:
 def _execute(program: str, environment: Mapping[str, str], given: bytes) -> tuple[int, bytes]:
     """Return the exit status and standard output, or standard error if that is empty.
 
-    It waits on a pidfd: with a time limit `subprocess` asks for the end again and again, in pauses
-    that double from 0.5 ms on, which is as long as a plugin takes. And with files instead of pipes
-    nothing has to be read meanwhile.
+    It waits for the exit as soon as that comes: a plugin takes no longer than the first pauses of
+    `subprocess`. And with files instead of pipes nothing has to be read meanwhile.
     """
     with _memory_file(given) as input_, _memory_file() as output, _memory_file() as errors:
         plugin = subprocess.Popen(
             [program], env=environment, stdin=input_, stdout=output, stderr=errors
         )
         with plugin:
-            if not _wait_for_exit(plugin.pid):
+            if not wait_for_exit(plugin.pid, CALL_SECONDS):
                 plugin.kill()
                 return 1, f"no answer within {CALL_SECONDS:.0f} s".encode()
         return plugin.returncode, _read_all(output) or _read_all(errors)
@@ -187,17 +187,6 @@ def _memory_file(content: bytes = b"") -> BinaryIO:
 def _read_all(file: BinaryIO) -> bytes:
     file.seek(0)
     return file.read()
-
-
-def _wait_for_exit(pid: int) -> bool:
-    """Return True once the process has exited, False if it has not after CALL_SECONDS."""
-    descriptor = os.pidfd_open(pid)
-    try:
-        end = select.poll()
-        end.register(descriptor, select.POLLIN)
-        return bool(end.poll(CALL_SECONDS * 1000))
-    finally:
-        os.close(descriptor)
 
 
 def _parse(text: bytes) -> Json:

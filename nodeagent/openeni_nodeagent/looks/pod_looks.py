@@ -61,7 +61,7 @@ class PodLooks:
     def choose(
         self, asked: set[Attachment] | None, known: AbstractSet[Attachment]
     ) -> dict[Attachment, int]:
-        """Return which pods a look is to look into, of those `asked` for: None for all `known`.
+        """Return which pods a look is to look into, of those `asked` for (None: all `known`).
 
         Each has its turn; that is below 1, and the sooner the longer ago one was looked into, where
         that has not failed, or the NIC is another one now. The others follow LOOK_PERIOD_SECONDS

@@ -246,7 +246,7 @@ class Netlink:
         self._socket.send(batch)
 
     def _receive(self) -> Iterator[tuple[int, int, int, int, bytes]]:
-        """Return an iterator over messages; whoever sent before `connect` may come late."""
+        """Return the messages of one read: none of what somebody else sent before `connect`."""
         try:
             data, (sender, _) = self._socket.recvfrom(_RECEIVE_BYTES)
         except BlockingIOError:

@@ -179,8 +179,9 @@ class NodeReconcile:
             pods = {pod.facts: pod for pod in plan.pods if pod.facts in held}
             self._restore_on_host(pods, found)
             for wanted in in_turn(self.wanted.pods):
-                if wanted.interface in pods.keys() - self.broken:
-                    self._look_inside(pods[wanted.interface], wanted.netns)
+                pod = pods.get(wanted.interface)
+                if pod and pod.facts not in self.broken:
+                    self._look_inside(pod, wanted.netns)
         return True
 
     def _restore_on_host(self, pods: Mapping[PodInterface, NodePod], found: Differences) -> None:
