@@ -14,6 +14,8 @@ from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
 from openeni_nodeagent.addresses import link_local
 from openeni_nodeagent.datapath.gateways.arp_listener import ARPListener
 from openeni_nodeagent.datapath.gateways.kernel_gateways import KernelGateways
+from openeni_nodeagent.datapath.linux import dumps
+from openeni_nodeagent.datapath.linux.netlink import Netlink
 from openeni_nodeagent.datapath_api import KernelRefusedError, LinkFacts
 from openeni_nodeagent.enis import gateways
 from openeni_nodeagent.gateway_api import Answer
@@ -106,6 +108,24 @@ def test_a_gateway_is_asked_by_ipv6_as_well() -> None:
         )
         assert answer(neutron.GATEWAY_6) is Answer.FIXED
         assert network.dropped() == {}
+    finally:
+        node.close()
+        network.close()
+
+
+def test_while_the_kernel_asks_one_read_of_its_neighbour_is_enough(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An answer is looked for five times a second, of each gateway that is silent."""
+    network, node = NeutronNetwork(), Namespace("node")
+    try:
+        network.plug(node, "ens7", Port("eni", node_objects.mac(0), ("10.98.0.4",)))
+        node.ip("addr add 10.98.0.4/24 dev ens7", "link set ens7 up")
+        link = LinkFacts("ens7", node.run(lambda: if_nametoindex("ens7")))
+        assert node.run(KernelGateways().ask, link, "10.98.0.99") is Answer.NONE
+        monkeypatch.delattr(Netlink, "execute")
+        monkeypatch.delattr(dumps, "addresses")
+        assert node.run(KernelGateways().ask, link, "10.98.0.99") is Answer.NONE
     finally:
         node.close()
         network.close()

@@ -27,6 +27,8 @@ class KernelGateways:
                 return Answer.FRESH
             if state & _FIXED:
                 return Answer.FIXED
+            if state & uapi.NUD_INCOMPLETE:
+                return Answer.NONE  # it is asked just now: another use changes nothing
             if family_of(gateway) == IPV4 and not _has_ipv4(netlink, link.ifindex):
                 raise KernelRefusedError(f"{link.device} has no IPv4 address to ask {gateway} from")
             # With NTF_USE the kernel does what it does before it sends a packet (neigh_event_send).
