@@ -146,7 +146,10 @@ def _of_nothing(programs: Path) -> Iterator[NetworkConfigList]:
 
 
 def _plug(network: NeutronNetwork, space: Namespace, reference: str) -> None:
-    """Give the node its NICs: its own, one for each ENI, and what the reference plugin needs."""
+    """Give the node its NICs: its own, one for each ENI, and what the reference plugin needs.
+
+    The gateways of all ENIs answer: whoever looks for one that does not has more to do.
+    """
     own = Port("node", "fa:16:3e:99:00:11", ("10.99.0.11",))
     network.plug(space, "eth0", own, bridge="br-nodes")
     space.ip(
@@ -154,6 +157,7 @@ def _plug(network: NeutronNetwork, space: Namespace, reference: str) -> None:
     )
     for number in range(FIRST_ENI, FIRST_ENI + ENIS):
         network.plug(space, f"ens{number}", eni_port(number))
+        network.fabric.ip(f"addr replace 10.98.{number}.1/24 dev br-pods")
     if reference == "ipvlan":
         space.ip("link add reference0 type dummy", "link set reference0 up")
 
