@@ -23,6 +23,7 @@ def test_adds_and_deletes_are_measured_on_a_node_that_heals(tmp_path: Path) -> N
     assert {"executable", "total"} - set(found.phases["ADD"][0]) == {"executable"}
     assert all(len(seconds) == 1 and seconds[0] > 0 for seconds in found.healing.values())
     assert len(found.healing) == 8
+    assert "the NIC of an ENI with 4 pods plugged in again" in found.healing
 
 
 def test_packets_are_measured_on_every_path(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The benchmark's node: its NICs, its agent as a process of its own, and its container runtimes."""
 
 import subprocess
+from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,6 +64,12 @@ class BenchNode:
     def enis(self) -> list[ENI]:
         return [decode(body, ENI) for body in self.cluster.store.list(names.ENIS).items]
 
+    def fullest_eni(self) -> tuple[int, int]:
+        """Return the number of the ENI that has the most pods, and how many these are."""
+        counts = Counter(podip.spec.eni_name for podip in self._podips())
+        numbers = range(FIRST_ENI, FIRST_ENI + ENIS)
+        return max(((n, counts[eni_name(n)]) for n in numbers), key=lambda found: found[1])
+
     def check_log(self) -> None:
         """Raise an error if the agent has ended or logged an exception."""
         text = self.log.read_text()
@@ -75,9 +82,12 @@ class BenchNode:
 
     def _are_published(self, count: int) -> bool:
         self.check_log()
-        podips = [decode(body, PodIP) for body in self.cluster.store.list(names.PODIPS).items]
+        podips = self._podips()
         ready = [podip for podip in podips if is_true(podip.status.conditions, Type.READY)]
         return len(podips) == len(ready) == count
+
+    def _podips(self) -> list[PodIP]:
+        return [decode(body, PodIP) for body in self.cluster.store.list(names.PODIPS).items]
 
 
 @contextmanager

@@ -38,13 +38,14 @@ from openeni_nodeagent.datapath.plan import plan_pod
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import NeutronNetwork, Port
 from openeni_testing.network.node import placed_pod
+from openeni_testing.operator_bench.usage import cpu_seconds
 
 QUIET_SECONDS: Final = 0.7
 # Looks have a share of the time, no more: a damage would wait for those that another, or the end of
-# many pods, has caused before.
+# many pods, has caused before. They go on after the node is as it was, into the pods.
 FIRST_REST_SECONDS: Final = 10.0
 REST_SECONDS: Final = 3.0
-REST_SHARE: Final = 6.0  # of the time that the last one took
+REST_SHARE: Final = 0.1  # of the time since the damage, at most, that the agent has had by then
 LONGEST_SECONDS: Final = 60.0
 # RTMGRP_*: links, neighbours, addresses, routes, rules
 _GROUPS: Final = 0x1 | 0x4 | 0x110 | 0x440 | 0x40080
@@ -97,11 +98,13 @@ class DamagedNode:
     network: NeutronNetwork
     port: Port  # of the ENI
     device: str  # its NIC
+    pods_of_eni: int
     pods: Sequence[str]  # paths of the namespaces of all pods
+    agent: int  # its process
 
     def seconds_to_heal(self, damage: Callable[[], None]) -> float:
         """Damage the node; return the seconds until it was as before."""
-        before = self._state()
+        before, spent = self._state(), cpu_seconds([self.agent])
         changes = LastChange(self.node)
         try:
             begun = time.monotonic()
@@ -111,13 +114,18 @@ class DamagedNode:
                 found = self._state()
                 if found == before:
                     seconds = changes.at - begun
-                    time.sleep(max(REST_SECONDS, REST_SHARE * seconds))
+                    self._rest(begun, spent)
                     return seconds
                 if time.monotonic() > begun + LONGEST_SECONDS:
                     differing = sorted(map(str, before ^ found))
                     raise RuntimeError(f"the node stays damaged: {differing[:9]}")
         finally:
             changes.close()
+
+    def _rest(self, begun: float, spent: float) -> None:
+        time.sleep(REST_SECONDS)
+        while cpu_seconds([self.agent]) - spent > REST_SHARE * (time.monotonic() - begun):
+            time.sleep(QUIET_SECONDS)
 
     def damages(self, datapath: Datapath) -> Mapping[str, Callable[[], None]]:
         """Return what to do to a node with ENIs of this datapath, by its name."""
@@ -129,7 +137,7 @@ class DamagedNode:
             "`ip addr flush` of an ENI's NIC": self._flush_addresses,
             "an ENI's NIC down and up": self._flap,
             "an ENI's NIC down and renamed": self._rename,
-            "an ENI's NIC plugged in again": self._plug_again,
+            f"the NIC of an ENI with {self.pods_of_eni} pods plugged in again": self._plug_again,
         }
         planned = plan_pod(placed_pod(datapath, dual=False)).host
         if not any(isinstance(item, Neighbour) and item.mac for item in planned):

@@ -25,7 +25,6 @@ from openeni_testing.network.netns import Namespace
 from openeni_testing.node_bench.pods import bench_node, healing, turns
 from openeni_testing.node_bench.pods.agent_image import AgentRoot
 from openeni_testing.node_bench.pods.bench_node import BenchNode
-from openeni_testing.node_bench.pods.cluster import FIRST_ENI
 from openeni_testing.node_bench.pods.measured import Bursts, Measured, Turns, Usage, encode
 from openeni_testing.node_bench.pods.prepared_messages import PreparedMessages
 from openeni_testing.node_bench.pods.turns import Contestants
@@ -162,12 +161,15 @@ class Bench:
         self._settle()
         time.sleep(healing.FIRST_REST_SECONDS)
         found: dict[str, list[float]] = {}
+        number, pods_of_eni = self.node.fullest_eni()
         damaged = healing.DamagedNode(
             self.space,
             self.node.network,
-            bench_node.eni_port(FIRST_ENI),
-            f"ens{FIRST_ENI}",
+            bench_node.eni_port(number),
+            f"ens{number}",
+            pods_of_eni,
             [pod.attachment.netns for pod in pods],
+            self.node.agent.pid,
         )
         datapath = msgspec.convert(self.orders.datapath, Datapath)
         for name, damage in damaged.damages(datapath).items():

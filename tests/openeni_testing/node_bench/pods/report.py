@@ -42,9 +42,9 @@ more if the whole interval is above 1.
 **Healing** is the time from the damage until the last change after which the node is as before,
 with all pods on it, when nothing else has changed for a while: looks have a fifth of the time at
 most, so after many changes the next one waits. Damaged is what the kernel tells of: proxy
-neighbours, of which it tells nothing, wait for the periodic look. An ENI that is plugged in again
-has an eighth of the pods, all of which are built again in ipvlan. The **agent at rest** has all
-pods and looks at the node every 30 s.
+neighbours, of which it tells nothing, wait for the periodic look. The ENI is one with the most
+pods. Where its NIC is plugged in again, all of these are built again in ipvlan, whose slaves go
+with it. The **agent at rest** has all pods and looks at the node every 30 s.
 """
 PHASES: Final = """## Where the time goes
 
