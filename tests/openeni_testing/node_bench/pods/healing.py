@@ -39,6 +39,7 @@ from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import NeutronNetwork, Port
 from openeni_testing.network.node import placed_pod
 from openeni_testing.operator_bench.usage import cpu_seconds
+from openeni_testing.waiting import wait_for
 
 QUIET_SECONDS: Final = 0.7
 # Looks have a share of the time, no more: a damage would wait for those that another, or the end of
@@ -123,9 +124,12 @@ class DamagedNode:
             changes.close()
 
     def _rest(self, begun: float, spent: float) -> None:
+        def has_rested() -> bool:
+            used = cpu_seconds([self.agent]) - spent
+            return used <= REST_SHARE * (time.monotonic() - begun)
+
         time.sleep(REST_SECONDS)
-        while cpu_seconds([self.agent]) - spent > REST_SHARE * (time.monotonic() - begun):
-            time.sleep(QUIET_SECONDS)
+        wait_for(has_rested, "looks have had no more than their share", 180)
 
     def damages(self, datapath: Datapath) -> Mapping[str, Callable[[], None]]:
         """Return what to do to a node with ENIs of this datapath, by its name."""
