@@ -29,7 +29,7 @@ class GatewayProbe(Protocol):
     """Asks gateways. Nothing waits for an answer; both methods may raise DatapathError."""
 
     def ask(self, link: LinkFacts, gateway: str, /) -> Answer:
-        """Return what is known of a gateway on a link; it is asked again if that is old or none."""
+        """Return what is known of a gateway on a link, and have it asked (again)."""
         ...
 
     def listen(self, link: LinkFacts, mac: str, gateway: str, spare: str, /) -> Listener:

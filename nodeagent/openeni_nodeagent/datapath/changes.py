@@ -14,6 +14,7 @@ from functools import lru_cache
 from ipaddress import ip_address
 
 from openeni_crds import names
+from openeni_nodeagent.addresses import host_cidr
 from openeni_nodeagent.datapath.links import is_chosen
 from openeni_nodeagent.datapath.model import (
     NIC,
@@ -111,15 +112,23 @@ def concerns_us(change: Change, watched: Watched) -> bool:
         case Address() as address:
             return _address_concerns_us(change.verb, address, watched)
         case Route() as route if route.protocol != names.PROTOCOL:
-            is_ours = route.table in our_tables(frozenset(watched.links))
-            is_near = route.index in watched.links and is_foreign(route)
-            return change.verb is Verb.ADD and (is_ours or is_near)
+            return _route_concerns_us(change.verb, route, watched)
         case Rule() as rule:  # all of ours stand behind that for the table `local`
             return rule.protocol == names.PROTOCOL or rule.table == TABLE_LOCAL
         case Route() | Neighbour() as item:
             return item.protocol == names.PROTOCOL
         case _:
             return True
+
+
+def _route_concerns_us(verb: Verb, route: Route, watched: Watched) -> bool:
+    """Decide for a route that is not ours; the kernel's own to an address may go without it."""
+    if route.table == TABLE_LOCAL:
+        hosts = ((a.index, host_cidr(a.address)) for a in watched.addresses)
+        return verb is Verb.REMOVE and (route.index, route.destination) in hosts
+    is_ours = route.table in our_tables(frozenset(watched.links))
+    is_near = route.index in watched.links and is_foreign(route)
+    return verb is Verb.ADD and (is_ours or is_near)
 
 
 def _link_concerns_us(verb: Verb, link: Link, watched: Watched) -> bool:

@@ -24,6 +24,7 @@ from openeni_nodeagent.datapath.marks import GivenMark, Mark, Marks
 from openeni_nodeagent.datapath.model import NOTHING, Verb
 from openeni_nodeagent.datapath.node.announce import Announcer
 from openeni_nodeagent.datapath.node.nics import nics_by_mac
+from openeni_nodeagent.datapath.node.noted_repairs import LastLook, NotedRepairs
 from openeni_nodeagent.datapath.node.offload import change_flowtable
 from openeni_nodeagent.datapath.node.others_routes import OthersRoutes
 from openeni_nodeagent.datapath.node.placement import KernelSnapshot, take_snapshot
@@ -71,7 +72,7 @@ class KernelDatapath:
         self._marks = Marks(mark_mask)
         self._node = NodeFacts(addresses=())
         self._enis: Mapping[str, NodeENI] = {}  # by MAC; replaced, never changed
-        self._configured: dict[str, int] = {}  # `NodeReconcile.configured`
+        self._last = LastLook()
         self._wanted: tuple[ENIFacts, ...] = ()  # at the last look
         # Those of the node that pods were planned with: at the last look, and by ADDs since.
         self._addresses: set[tuple[str, ...]] = set()
@@ -117,22 +118,21 @@ class KernelDatapath:
         with self._shared_lock:
             self._taken.learn(wanted)
             others, free = self._others_routes.read, self._taken.free
-            before = self._configured | {m: eni.link.ifindex for m, eni in self._enis.items()}
-            run = NodeReconcile(wanted, self._marks, self._given, before, others, free)
+            last = self._last.and_nics({m: e.link.ifindex for m, e in self._enis.items()})
+            noted = NotedRepairs(last)
+            run = NodeReconcile(wanted, self._marks, self._given, others, free, noted)
             report, plan = run.run(snapshot, hold)
             nics = {(eni.facts.mac, eni.link.ifindex) for eni in plan.enis}
-            self._configured = dict(nics & before.items())
+            configured = dict(nics & last.configured.items())
+            self._last = LastLook(configured, plan.wanted, wanted.node)
             report = self._taken.report(report, wanted)
-            addresses = {plan.node_addresses}
-            report = replace(report, readdressed=addresses != self._addresses)
-            self._addresses = addresses
-            self._given = run.given
-            self._node = wanted.node
-            self._wanted = wanted.enis
+            before, self._addresses = self._addresses, {plan.node_addresses}
+            report = replace(report, readdressed=before != self._addresses)
+            self._given, self._node = run.given, wanted.node
+            self._wanted, self._errors = wanted.enis, report.errors
             usable = NoCarrierError | None  # without a carrier it has all else that pods need
             whole = (e for e in plan.enis if isinstance(report.errors.get(e.facts.name), usable))
             self._enis = {eni.facts.mac: self._same(eni) for eni in whole}
-            self._errors = report.errors
             planned = frozenset(item for part in plan.wanted.values() for item in part)
             macs = frozenset(eni.mac for eni in wanted.enis)
             own = wanted.node.addresses

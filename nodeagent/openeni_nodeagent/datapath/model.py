@@ -56,7 +56,7 @@ class Address:
     no_source: bool = False
     # IPv6: the kernel takes no other as a source; nobody plans it.
     confirmed: bool = field(default=True, compare=False)
-    # IPv6, on a NIC: the kernel still has the routes that came with its addresses.
+    # On a NIC: the kernel still has the routes that came with it, or with IPv6 addresses.
     is_routed: bool = True
     # The kernel's message about one that was found, with all that tells it from its like.
     message: bytes = field(default=b"", compare=False, repr=False)
@@ -66,7 +66,8 @@ class RouteType(StrEnum):
     """Says what happens to a packet; one that is rejected needs no device."""
 
     UNICAST = "unicast"
-    MULTICAST = "multicast"  # the kernel's own, which nobody plans
+    LOCAL = "local"  # the kernel's own, which nobody plans
+    MULTICAST = "multicast"  # the same
     BLACKHOLE = "blackhole"  # which nobody plans, either
     PROHIBIT = "prohibit"
     UNREACHABLE = "unreachable"
@@ -155,7 +156,7 @@ class FlowtableLink:
 class Chain:
     """An nftables chain of our table in `family`; an observed one has no text."""
 
-    family: str  # "inet" or "netdev"
+    family: str  # "inet", "netdev" or "arp"
     name: str
     mark: str  # digest of its rules, which every rule has in its comment
     text: str = field(default="", compare=False)  # the nft commands that create it

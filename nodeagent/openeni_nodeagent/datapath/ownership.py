@@ -186,24 +186,24 @@ def as_nic(link: Link) -> Link:
 
 
 def with_routed_addresses(state: State, nic: Link) -> State:
-    """Return the state with the NIC's IPv6 addresses marked if the kernel's own routes are lost.
+    """Return the state with the NIC's addresses marked whose routes of the kernel's own are lost.
 
-    They come with an address, and do not come back. The one to all groups is there as soon as the
-    NIC has any address, that to an address itself a moment later (addrconf_dad_work); who flushes
-    takes both. Without them the kernel asks for no neighbour, and takes no answer.
+    They come with an address, and do not come back. Without that to an address itself nobody is
+    answered who asks for it. In IPv6 that comes a moment later (addrconf_dad_work), while the one
+    to all groups is there as soon as the NIC has any address; who flushes takes both. Without them
+    the kernel asks for no neighbour, and takes no answer.
     """
-    if any((i.destination, i.index) == (_GROUPS, nic.index) for i in _local_routes(state)):
-        return state
-    return frozenset(
-        replace(i, is_routed=False)
-        if isinstance(i, Address) and i.index == nic.index and family_of(i.address) == IPV6
-        else i
-        for i in state
-    )
+    routes = (i for i in state if isinstance(i, Route) and i.table == TABLE_LOCAL)
+    local = {route.destination for route in routes if route.index == nic.index}
 
+    def as_routed(item: Item) -> Item:
+        if not isinstance(item, Address) or item.index != nic.index:
+            return item
+        is_ipv6 = family_of(item.address) == IPV6
+        came_with_it = _GROUPS if is_ipv6 else host_cidr(item.address)
+        return replace(item, is_routed=came_with_it in local)
 
-def _local_routes(state: State) -> Iterator[Route]:
-    return (i for i in state if isinstance(i, Route) and i.table == TABLE_LOCAL)
+    return frozenset(map(as_routed, state))
 
 
 def is_foreign(route: Route) -> bool:

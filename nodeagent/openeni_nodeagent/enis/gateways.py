@@ -31,7 +31,7 @@ ASK_PERIOD_SECONDS: Final = 30.0
 SILENT_PERIOD_SECONDS: Final = 10.0  # until one that did not answer is asked again
 SILENT_SECONDS: Final = 5.0  # the kernel asks three times, a second apart (neigh/*/mcast_solicit)
 ANSWER_SECONDS: Final = 0.2  # until the kernel is looked at for an answer: it may soon be forgotten
-# And for that of a gateway that it knows: at first it waits (neigh/*/delay_first_probe_time).
+# And for that of a gateway that it knows, and asks three times, a second apart (ucast_solicit).
 CONFIRM_SECONDS: Final = 2.0
 LISTEN_SECONDS: Final = 4.0  # as long as a gateway asks
 _REACHABLE: Final = ConditionValue(ok=True, reason=Reason.REACHABLE)

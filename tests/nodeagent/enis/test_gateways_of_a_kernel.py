@@ -3,9 +3,20 @@
 # pyright: reportPrivateUsage=false
 
 from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from select import select
-from socket import AF_PACKET, SOCK_RAW, if_nametoindex, inet_aton, socket
+from socket import (
+    AF_INET,
+    AF_INET6,
+    AF_PACKET,
+    SOCK_DGRAM,
+    SOCK_RAW,
+    if_nametoindex,
+    inet_aton,
+    socket,
+)
+from threading import Event, Thread
 
 import pytest
 
@@ -30,6 +41,7 @@ from openeni_testing.waiting import wait_for
 GATEWAY = neutron.GATEWAY
 L3 = Datapath(Mode.IPVLAN, IPVlanDatapath(IPVlanMode.L3))
 pytestmark = pytest.mark.root
+_MSG_CONFIRM = 0x800
 SPARE = node_objects.addresses(3)[-1]
 
 
@@ -48,9 +60,10 @@ def real(
     made.close()
 
 
-def send(device: str, frame: bytes) -> None:
+def send(device: str, *frames: bytes) -> None:
     with socket(AF_PACKET, SOCK_RAW, 0) as raw:
-        raw.sendto(frame, (device, 0x0806))
+        for frame in frames:
+            raw.sendto(frame, (device, 0x0806))
 
 
 def wait_for_reason(node: RealNode, reason: Reason) -> None:
@@ -103,6 +116,14 @@ def test_a_gateway_is_asked_by_ipv6_as_well() -> None:
         assert answer(neutron.GATEWAY_6) is Answer.NONE
         wait_for(lambda: answer(neutron.GATEWAY_6) is Answer.FRESH, "it has answered")
         assert answer("fd98::99") is answer("fd98::99") is Answer.NONE
+        network.fabric.ip(f"addr del {neutron.GATEWAY_6}/64 dev br-pods")
+        with node.run(socket, AF_INET6, SOCK_DGRAM) as sender:
+
+            def is_silent() -> bool:
+                sender.sendto(b"", _MSG_CONFIRM, (neutron.GATEWAY_6, 9))
+                return answer(neutron.GATEWAY_6) is Answer.NONE
+
+            wait_for(is_silent, "it is silent, whatever is confirmed")
         node.ip(
             f"neigh replace {neutron.GATEWAY_6} lladdr 02:00:00:00:00:09 dev ens7 nud permanent"
         )
@@ -163,7 +184,10 @@ def test_nobody_is_asked_as_another_address_of_the_node() -> None:
 def test_only_a_gateway_that_asks_everybody_shows_that_nobody_answers(
     to: str, sender: str, *, asks: bool
 ) -> None:
-    """Networks with a responder may pass on what asks a former pod's NIC alone."""
+    """Networks with a responder may pass on what asks a former pod's NIC alone.
+
+    And it shows however much others ask meanwhile.
+    """
     network, node = NeutronNetwork(), Namespace("node")
     try:
         own = node_objects.mac(0)
@@ -172,13 +196,53 @@ def test_only_a_gateway_that_asks_everybody_shows_that_nobody_answers(
         node.ip("addr add 10.98.0.4/24 dev ens7", "link set ens7 up")
         network.answer_arp(port)
         heard = node.run(lambda: ARPListener("ens7", (own, neutron.ROUTER_MAC), GATEWAY, SPARE))
-        parts = (to, neutron.ROUTER_MAC, "0806 0001 0800 0604 0001", neutron.ROUTER_MAC)
-        frame = bytes.fromhex("".join(parts).replace(":", "").replace(" ", ""))
-        frame += inet_aton(sender) + bytes(6) + inet_aton(SPARE)
-        network.fabric.run(lambda: send(port.device, frame))
-        assert select([heard._socket], [], [], 60)[0]
+        others = request_for_spare("ff:ff:ff:ff:ff:ff", "10.98.0.51")
+        last = request_for_spare("ff:ff:ff:ff:ff:ff", "10.98.0.52")
+        with node.run(socket, AF_PACKET, SOCK_RAW, 0) as seen:
+            seen.bind(("ens7", 0x0806))
+            network.fabric.run(send, port.device, *[others] * 2000)
+            while select([seen], [], [], 0)[0]:
+                seen.recv(64)
+            network.fabric.run(send, port.device, request_for_spare(to, sender), last)
+            seen.settimeout(60)
+            while seen.recv(64) != last:  # behind it, every socket has all that came before
+                pass
         assert heard.finish() == asks
         assert network.dropped() == {}
     finally:
         node.close()
         network.close()
+
+
+def request_for_spare(to: str, sender: str) -> bytes:
+    parts = (to, neutron.ROUTER_MAC, "0806 0001 0800 0604 0001", neutron.ROUTER_MAC)
+    frame = bytes.fromhex("".join(parts).replace(":", "").replace(" ", ""))
+    return frame + inet_aton(sender) + bytes(6) + inet_aton(SPARE)
+
+
+@contextmanager
+def confirming(pod: Namespace) -> Generator[None]:
+    """Have a program in a pod confirm its node's next hop; no capability is needed."""
+    ended = Event()
+
+    def confirm() -> None:
+        while not ended.wait(0.1):
+            sender.sendto(b"", _MSG_CONFIRM, (neutron.OUTSIDE, 9))
+
+    with pod.run(socket, AF_INET, SOCK_DGRAM) as sender:
+        thread = Thread(target=confirm)
+        thread.start()
+        yield
+        ended.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("real", one_eni.MODES, indirect=True)
+def test_no_pod_makes_a_silent_gateway_reachable(real: RealNode) -> None:
+    with Namespace("web") as pod, real.agent():
+        real.add(pod)
+        assert pod.ping(neutron.OUTSIDE)
+        wait_for_reason(real, Reason.REACHABLE)
+        with confirming(pod):
+            real.network.fabric.ip(f"addr del {GATEWAY}/24 dev br-pods")
+            wait_for_reason(real, Reason.GATEWAY_UNREACHABLE)

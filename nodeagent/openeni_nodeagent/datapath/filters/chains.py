@@ -36,12 +36,6 @@ FORGED_MTU_ERRORS: Final = (
     f"{_MTU_ERROR} fib daddr type local",
     *(f"{_MTU_ERROR_6} fib daddr type {own}" for own in ("local", "anycast", "multicast")),
 )
-# Add first: deleting a table that does not exist fails (`destroy` needs nftables 1.0.7).
-DELETE_TABLES: Final = "".join(
-    f"{verb} table {family} {names.NFT_TABLE}\n"
-    for family in ("inet", "netdev")
-    for verb in ("add", "delete")
-)
 ENI_CHAIN: Final = "eni"  # followed by the ENI's interface index
 # An ENI's MAC, and the value and mask of its mark.
 _GIVEN: Final = re.compile("-([0-9a-f:]{17})-([0-9a-f]{1,8})-([0-9a-f]{1,8})$")
@@ -60,6 +54,14 @@ UNTRANSLATED: Final = "ct status and dnat == 0"
 WHOLE: Final = "ip frag-off & 0x3fff == 0"  # nearly every packet of IPv4
 # Later fragments have no type: what was joined is looked at again.
 NEIGHBOUR_DISCOVERY: Final = "icmpv6 type 133-137"
+
+
+def delete_table(family: str) -> str:
+    """Return the nft commands after which our table is not in this family.
+
+    Add first: deleting one that does not exist fails (`destroy` needs nftables 1.0.7).
+    """
+    return "".join(f"{verb} table {family} {names.NFT_TABLE}\n" for verb in ("add", "delete"))
 
 
 def empty_chain(family: str, name: str) -> str:

@@ -23,6 +23,7 @@ from openeni_nodeagent.datapath.model import Chain
 # Of names of chains, after the ENI's interface index:
 _NAT: Final = "_nat"
 _IN: Final = "_in"
+_ARP: Final = "_arp"
 _GROUP_BIT: Final = "ether saddr & 01:00:00:00:00:00"
 _OF_A_GROUP: Final = f"{_GROUP_BIT} == 01:00:00:00:00:00"
 
@@ -45,9 +46,8 @@ def layer_2_chains(eni: NodeENI) -> frozenset[Chain]:
     ]
     marked = [f"iif {index} {rule}" for rule in marks(eni)]
     into_node = eni_chain(eni, "", hook, [own, loopback, *of_pods, *one_way, *marked])
-    return frozenset(
-        {into_node, _senders_of_layer_2(eni), _nat_of_neighbours(eni), _ingress_chain(eni)}
-    )
+    of_layer_2 = {_senders_of_layer_2(eni), _ingress_chain(eni), _arp_chain(eni)}
+    return frozenset({into_node, _nat_of_neighbours(eni), *of_layer_2})
 
 
 def _sent_to_node(eni: NodeENI) -> str:
@@ -92,6 +92,17 @@ def _ingress_chain(eni: NodeENI) -> Chain:
         "drop",
     ]
     return chain("netdev", eni_chain_name(eni) + _IN, hook, rules, protects=True)
+
+
+def _arp_chain(eni: NodeENI) -> Chain:
+    """Return the chain that drops l2 pods' ARP, which could move the ENI's gateway elsewhere.
+
+    A pod with CAP_NET_ADMIN leads frames past `_ingress_chain` by an ifb (tc_skip_classify).
+    """
+    sent = _sent_to_node(eni)
+    rules = [f"{sent} drop", f"iif {eni.link.ifindex} {_OF_A_GROUP} drop"]
+    hook, links = "type filter hook input priority filter; policy accept;", (eni.link.device,)
+    return chain("arp", eni_chain_name(eni) + _ARP, hook, rules, links, protects=True)
 
 
 def _nat_of_neighbours(eni: NodeENI) -> Chain:

@@ -5,9 +5,9 @@ requests for its pods' addresses to their slaves (ipvlan_handle_mode_l3), past a
 node: only those for other addresses are seen.
 """
 
+import ctypes
 import socket
 import struct
-from collections.abc import Iterator
 from typing import Final
 
 from openeni_nodeagent.addresses import packed_mac
@@ -16,9 +16,11 @@ from openeni_nodeagent.datapath_api import KernelRefusedError
 
 _ETH_P_ARP, _ETH_P_IP = 0x0806, 0x0800  # linux/if_ether.h
 _REQUEST: Final = 1
-_BROADCAST: Final = b"\xff" * 6
-_ARP: Final = struct.Struct("!6s6sHHHBBH6s4s6s4s")
-_MOST_FRAMES: Final = 1024  # that are read: more than a socket's buffer has of such frames
+_ARP_BYTES: Final = 42  # of a frame
+_SO_ATTACH_FILTER: Final = 26
+_LOAD_32, _LOAD_16, _UNLESS_EQUAL, _RETURN = 0x20, 0x28, 0x15, 0x06  # linux/filter.h
+_INSTRUCTION: Final = struct.Struct("HBBI")
+_FILTER: Final = struct.Struct("HP")
 _ICMP: Final = 1
 _ECHO_REQUEST: Final = 8
 
@@ -31,11 +33,11 @@ class ARPListener:
 
         Raises KernelRefusedError.
         """
-        self._asked = socket.inet_aton(gateway), socket.inet_aton(spare)
         own, to = map(packed_mac, macs)
         self._device = device
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
         try:
+            _attach(self._socket, _question(gateway, spare))
             self._socket.bind((device, _ETH_P_ARP))
             self._socket.sendto(echo_request(own, to, spare, gateway), (device, _ETH_P_IP))
         except OSError as error:
@@ -47,28 +49,47 @@ class ARPListener:
 
     def finish(self) -> bool:
         with self._socket:
-            return any(map(self._is_question, self._frames()))
-
-    def _frames(self) -> Iterator[bytes]:
-        for _ in range(_MOST_FRAMES):
             try:
-                yield self._socket.recv(_ARP.size)
+                return bool(self._socket.recv(_ARP_BYTES))
             except BlockingIOError:
-                return
+                return False
             except OSError as error:  # the link was down: what came meanwhile is not known
                 raise KernelRefusedError(f"{self._device}: {error}") from None
 
-    def _is_question(self, frame: bytes) -> bool:
-        """Return True if the gateway asks everybody for the address.
 
-        Others may ask this node alone, because a pod had the address: a network may pass that on
-        although it answers what everybody is asked (neutron, br_tun.py, install_arp_responder).
-        """
-        if len(frame) < _ARP.size:
-            return False
-        receiver, _, _, _, _, _, _, operation, _, sender, _, target = _ARP.unpack(frame)
-        is_to_all = (receiver, operation) == (_BROADCAST, _REQUEST)
-        return is_to_all and (sender, target) == self._asked
+def _question(sender: str, target: str) -> list[bytes]:
+    """Return the filter that only lets pass that the sender asks everybody for the target.
+
+    The socket's buffer would be full of what others ask. These may ask this node alone, because a
+    pod had the address: a network may pass that on although it answers what everybody is asked
+    (neutron, br_tun.py, install_arp_responder).
+    """
+    sent, asked = (int.from_bytes(socket.inet_aton(address)) for address in (sender, target))
+    wanted = [
+        (_LOAD_32, 0, 0xFFFFFFFF),  # the frame's receiver
+        (_LOAD_16, 4, 0xFFFF),
+        (_LOAD_16, 20, _REQUEST),
+        (_LOAD_32, 28, sent),
+        (_LOAD_32, 38, asked),
+    ]
+    left = 2 * len(wanted)  # instructions until the last one, which drops
+    program: list[bytes] = []
+    for load, place, value in wanted:
+        left -= 2
+        program.append(_INSTRUCTION.pack(load, 0, 0, place))
+        program.append(_INSTRUCTION.pack(_UNLESS_EQUAL, 0, left + 1, value))
+    return [
+        *program,
+        _INSTRUCTION.pack(_RETURN, 0, 0, _ARP_BYTES),
+        _INSTRUCTION.pack(_RETURN, 0, 0, 0),
+    ]
+
+
+def _attach(to: socket.socket, program: list[bytes]) -> None:
+    text = ctypes.create_string_buffer(b"".join(program))
+    to.setsockopt(
+        socket.SOL_SOCKET, _SO_ATTACH_FILTER, _FILTER.pack(len(program), ctypes.addressof(text))
+    )
 
 
 def echo_request(mac: bytes, to_mac: bytes, source: str, destination: str) -> bytes:

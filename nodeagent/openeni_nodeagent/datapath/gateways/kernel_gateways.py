@@ -14,29 +14,30 @@ from openeni_nodeagent.datapath_api import KernelRefusedError, LinkFacts
 from openeni_nodeagent.gateway_api import Answer
 
 _FIXED: Final = uapi.NUD_NOARP | uapi.NUD_PERMANENT
-_OLD: Final = uapi.NUD_STALE | uapi.NUD_DELAY | uapi.NUD_PROBE
+_KNOWN: Final = uapi.NUD_REACHABLE | uapi.NUD_STALE | uapi.NUD_DELAY
+_ASKED: Final = uapi.NUD_INCOMPLETE | uapi.NUD_PROBE
+_GONE: Final = (errno.ENOENT, errno.EINVAL)  # the neighbour, and its MAC
 
 
 class KernelGateways:
     """Implements GatewayProbe."""
 
     def ask(self, link: LinkFacts, gateway: str) -> Answer:
+        """Return what is known of the gateway, and have the kernel ask it (again).
+
+        Also while it counts as reachable: any program in a pod may confirm that with what it sends
+        (MSG_CONFIRM, sock_confirm_neigh), but not end the asking that NUD_PROBE begins. So what is
+        reachable the next time has answered since. Its MAC is used meanwhile.
+        """
         with Netlink() as netlink:
             state, _ = _neighbour(netlink, link.ifindex, gateway)
-            if state & uapi.NUD_REACHABLE:
-                return Answer.FRESH
             if state & _FIXED:
                 return Answer.FIXED
-            if state & uapi.NUD_INCOMPLETE:
-                return Answer.NONE  # it is asked just now: another use changes nothing
-            if family_of(gateway) == IPV4 and not _has_ipv4(netlink, link.ifindex):
-                raise KernelRefusedError(f"{link.device} has no IPv4 address to ask {gateway} from")
-            # With NTF_USE the kernel does what it does before it sends a packet (neigh_event_send).
-            flags = uapi.NLM_F_REQUEST | uapi.NLM_F_ACK | uapi.NLM_F_CREATE
-            use = _request(uapi.RTM_NEWNEIGH, flags, link.ifindex, gateway, uapi.NTF_USE)
-            if refused := netlink.execute([use]):
-                raise KernelRefusedError(f"{gateway} on {link.device}: {refused[0]}")
-        return Answer.OLD if state & _OLD else Answer.NONE
+            if not state & _ASKED:  # another time changes nothing
+                _ask(netlink, link, gateway, state)
+        if state & uapi.NUD_REACHABLE:
+            return Answer.FRESH
+        return Answer.OLD if state & (_KNOWN | uapi.NUD_PROBE) else Answer.NONE
 
     def listen(self, link: LinkFacts, mac: str, gateway: str, spare: str) -> ARPListener:
         with Netlink() as netlink:
@@ -44,6 +45,21 @@ class KernelGateways:
         if not to_mac:
             raise KernelRefusedError(f"{link.device}: the kernel has forgotten {gateway}")
         return ARPListener(link.device, (mac, to_mac), gateway, spare)
+
+
+def _ask(netlink: Netlink, link: LinkFacts, gateway: str, state: int) -> None:
+    if family_of(gateway) == IPV4 and not _has_ipv4(netlink, link.ifindex):
+        raise KernelRefusedError(f"{link.device} has no IPv4 address to ask {gateway} from")
+    flags = uapi.NLM_F_REQUEST | uapi.NLM_F_ACK
+    if state & _KNOWN:
+        again = _request(uapi.RTM_NEWNEIGH, flags, link.ifindex, gateway, state=uapi.NUD_PROBE)
+        refused = tuple(r for r in netlink.execute([again]) if r.errno not in _GONE)
+    else:  # with NTF_USE the kernel does as before it sends a packet (neigh_event_send)
+        flags |= uapi.NLM_F_CREATE
+        use = _request(uapi.RTM_NEWNEIGH, flags, link.ifindex, gateway, how=uapi.NTF_USE)
+        refused = netlink.execute([use])
+    if refused:
+        raise KernelRefusedError(f"{gateway} on {link.device}: {refused[0]}")
 
 
 def _has_ipv4(netlink: Netlink, index: int) -> bool:
@@ -68,7 +84,9 @@ def _neighbour(netlink: Netlink, index: int, address: str) -> tuple[int, str]:
     return message["state"], found.mac if found else ""
 
 
-def _request(kind: int, flags: int, index: int, address: str, how: int = 0) -> bytes:
-    body = NDMSG.pack(SOCKET_FAMILIES[family_of(address)], index, 0, how, 0)
+def _request(
+    kind: int, flags: int, index: int, address: str, *, state: int = 0, how: int = 0
+) -> bytes:
+    body = NDMSG.pack(SOCKET_FAMILIES[family_of(address)], index, state, how, 0)
     body += attribute(uapi.NDA_DST, packed(address))
     return HEADER.pack(HEADER.size + len(body), kind, flags, 0, 0) + body

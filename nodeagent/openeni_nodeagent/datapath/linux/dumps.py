@@ -224,34 +224,36 @@ def flowtable_links(netfilter: Netlink) -> Iterator[FlowtableLink]:
         yield from links
 
 
-def chains(netfilter: Netlink, family: str) -> Iterator[Chain]:
-    """Yield the chains of our table in a family ("inet", "netdev") that do anything.
+def tables(netfilter: Netlink) -> dict[str, bool]:
+    """Return the families in which our table is, and whether the kernel skips it (dormant)."""
+    request = FilterTableMessage()  # of all families
+    kind = uapi.NFNL_SUBSYS_NFTABLES << 8 | uapi.NFT_MSG_GETTABLE
+    found = {
+        message["nfgen_family"]: bool(
+            message.get_attr("NFTA_TABLE_FLAGS") & uapi.NFT_TABLE_F_DORMANT
+        )
+        for message in dump(netfilter, kind, request)
+        if message.get_attr("NFTA_TABLE_NAME") == names.NFT_TABLE
+    }
+    return {family: found[number] for family, number in NF_FAMILIES.items() if number in found}
 
-    Those of a dormant table, which the kernel skips, and those with another policy than to accept
-    have no mark: applying them puts that right.
+
+def chains(netfilter: Netlink, family: str, *, dormant: bool) -> Iterator[Chain]:
+    """Yield the chains of our table in a family that do anything.
+
+    Those of a dormant table, and those with another policy than to accept, have no mark: applying
+    them puts that right.
     """
     request = FilterRuleMessage()
     request["nfgen_family"] = NF_FAMILIES[family]
     request["attrs"] = [("NFTA_RULE_TABLE", names.NFT_TABLE)]
     kind = uapi.NFNL_SUBSYS_NFTABLES << 8 | uapi.NFT_MSG_GETRULE
     found = items.chains(family, _items(netfilter, kind, request, readers.OUR_FILTER_RULE))
-    dormant = _is_dormant(netfilter, family)
     changed = _with_another_policy(netfilter, family)
     for chain in found:
         yield replace(chain, mark="") if dormant or chain.name in changed else chain
         changed.discard(chain.name)
     yield from (Chain(family, name, "") for name in changed)
-
-
-def _is_dormant(netfilter: Netlink, family: str) -> bool:
-    request = FilterTableMessage()
-    request["nfgen_family"] = NF_FAMILIES[family]
-    kind = uapi.NFNL_SUBSYS_NFTABLES << 8 | uapi.NFT_MSG_GETTABLE
-    return any(
-        message.get_attr("NFTA_TABLE_NAME") == names.NFT_TABLE
-        and message.get_attr("NFTA_TABLE_FLAGS") & uapi.NFT_TABLE_F_DORMANT
-        for message in dump(netfilter, kind, request)
-    )
 
 
 def _with_another_policy(netfilter: Netlink, family: str) -> set[str]:

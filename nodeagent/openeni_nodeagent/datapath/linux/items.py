@@ -32,11 +32,13 @@ _FAMILIES: Final = {AF_INET: IPV4, AF_INET6: IPV6}
 _ANY: Final = {AF_INET: "0.0.0.0", AF_INET6: "::"}  # noqa: S104 - of a default route
 _ROUTE_TYPES: Final = {
     uapi.RTN_UNICAST: RouteType.UNICAST,
+    uapi.RTN_LOCAL: RouteType.LOCAL,
     uapi.RTN_MULTICAST: RouteType.MULTICAST,
     uapi.RTN_BLACKHOLE: RouteType.BLACKHOLE,
     uapi.RTN_PROHIBIT: RouteType.PROHIBIT,
     uapi.RTN_UNREACHABLE: RouteType.UNREACHABLE,
 }
+_OF_KERNEL: Final = frozenset({RouteType.LOCAL, RouteType.MULTICAST})
 _REJECTING: Final = frozenset({RouteType.BLACKHOLE, RouteType.PROHIBIT, RouteType.UNREACHABLE})
 LINK_ATTRIBUTES: Final = frozenset(  # that `link` reads
     {
@@ -106,12 +108,12 @@ def address(message: Any) -> Address:
 def route(message: Any) -> Route | None:
     """Return the route; None for one of a type that the model has not, such as broadcast.
 
-    Multicast routes of others are left alone.
+    Local and multicast routes of others are left alone.
     """
     family, kind = message["family"], _ROUTE_TYPES.get(message["type"])
     if kind is None or family not in _FAMILIES:
         return None
-    if kind is RouteType.MULTICAST and message["proto"] != RTPROT_KERNEL:
+    if kind in _OF_KERNEL and message["proto"] != RTPROT_KERNEL:
         return None
     metric = message.get_attr("RTA_PRIORITY") or 0
     return Route(

@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 from openeni_crds import names
 from openeni_nodeagent.addresses import IPV4, IPV6
 from openeni_nodeagent.datapath.describe import text
-from openeni_nodeagent.datapath.filters.chains import DELETE_TABLES, delete_chain, empty_chain
+from openeni_nodeagent.datapath.filters.chains import delete_chain, delete_table, empty_chain
 from openeni_nodeagent.datapath.linux import dumps, nfnetlink, rtnetlink_encode, uapi
 from openeni_nodeagent.datapath.linux.conntrack import flush_to_host_ports
 from openeni_nodeagent.datapath.linux.netlink import (
@@ -105,7 +105,8 @@ def observe_filters() -> State:
     """Return our nftables chains, the members of our sets and the links in our flowtable."""
     with Netlink(uapi.NETLINK_NETFILTER) as netfilter:
         members = {m for name in SETS for m in _members(netfilter, name)}
-        chains = {c for family in ("inet", "netdev") for c in dumps.chains(netfilter, family)}
+        tables = dumps.tables(netfilter).items()
+        chains = {c for f, dormant in tables for c in dumps.chains(netfilter, f, dormant=dormant)}
         return frozenset(members | chains).union(dumps.flowtable_links(netfilter))
 
 
@@ -124,7 +125,8 @@ def apply(
     for executor, group in groupby(operations, key=_executor):
         batch = [o for o in group if not (is_unprotected and _sets_nic_up(o))]
         try:
-            if families and any(o.verb is not Verb.REMOVE and _is_in_table(o.item) for o in batch):
+            made = (o.item for o in batch if o.verb is not Verb.REMOVE)
+            if families and any(isinstance(i, Element | FlowtableLink | Chain) for i in made):
                 _create_tables({"inet"} | families)  # with the sets that members and rules name
                 families = set[str]()
             executor(batch, netlink)
@@ -149,10 +151,6 @@ def _sets_nic_up(operation: Operation) -> bool:
     return isinstance(item, Link) and item.kind == NIC and item.up
 
 
-def _is_in_table(item: Item) -> bool:
-    return isinstance(item, Element | FlowtableLink | Chain)
-
-
 def restore(operations: Sequence[Operation], netlink: Netlink) -> None:
     """Apply operations as far as the kernel lets; a route of others' in one's place is replaced.
 
@@ -164,8 +162,7 @@ def restore(operations: Sequence[Operation], netlink: Netlink) -> None:
 def execute(netlink: Netlink, requests: Sequence[bytes], operations: Sequence[Operation]) -> None:
     """Send encoded requests; `operations` has the operation of each, for errors."""
     refusals = [(operations[r.index], r) for r in netlink.execute(requests)]
-    errors = [_error(*refused) for refused in refusals if not _is_gone(*refused)]
-    if errors:
+    if errors := [_error(*refused) for refused in refusals if not _is_gone(*refused)]:
         raise max(errors, key=lambda error: error.holds_chains_back)
 
 
@@ -266,7 +263,9 @@ def _create_tables(families: Collection[str]) -> None:
 
 def delete_filters() -> None:
     """Delete our nftables tables and everything in them, if they exist."""
-    _nft(DELETE_TABLES)
+    with Netlink(uapi.NETLINK_NETFILTER) as netfilter:
+        families = dumps.tables(netfilter)
+    _nft("".join(map(delete_table, families)))
 
 
 def _nft(script: str) -> None:
@@ -288,8 +287,8 @@ def _nft(script: str) -> None:
     if done.returncode < 0:
         raise ProgramFailedError(f"nft was ended by signal {-done.returncode}")
     if done.returncode:
-        complaint = " ".join(done.stderr.strip().split("\n")[:2])  # a third line underlines
-        raise KernelRefusedError(f"nft: {complaint}")
+        lines = done.stderr.strip().split("\n")[:2]  # a third one underlines
+        raise KernelRefusedError(f"nft: {' '.join(lines)}")
 
 
 def _is_gone(operation: Operation, refusal: Refusal) -> bool:

@@ -41,7 +41,11 @@ from openeni_nodeagent.datapath.nft_sets import (
     split,
 )
 
-NF_FAMILIES: Final = {"inet": uapi.NFPROTO_INET, "netdev": uapi.NFPROTO_NETDEV}
+NF_FAMILIES: Final = {  # in which we have a table
+    "inet": uapi.NFPROTO_INET,
+    "netdev": uapi.NFPROTO_NETDEV,
+    "arp": uapi.NFPROTO_ARP,
+}
 NFGENMSG: Final = struct.Struct("=BBH")
 _PROTOCOLS: Final = {"tcp": IPPROTO_TCP, "udp": IPPROTO_UDP, "sctp": IPPROTO_SCTP}
 _PROTOCOL_NAMES: Final = {number: name for name, number in _PROTOCOLS.items()}

@@ -152,6 +152,7 @@ TCA_TBF_BURST: Final = 6
 # linux/netfilter.h and linux/netfilter/nfnetlink.h
 NF_ACCEPT: Final = 1
 NFPROTO_INET: Final = 1
+NFPROTO_ARP: Final = 3
 NFPROTO_NETDEV: Final = 5
 NFNLGRP_NFTABLES: Final = 7
 NFNL_SUBSYS_CTNETLINK: Final = 1

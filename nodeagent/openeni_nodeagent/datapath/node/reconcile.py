@@ -54,10 +54,9 @@ class NodeReconcile:
     wanted: WantedNode
     marks: Marks
     given: Mapping[int, GivenMark]  # by table, first those from before
-    # By MACs of ENIs, indexes of NICs that were as planned once: what differs of these is a repair.
-    configured: Mapping[str, int] = field(default_factory=dict[str, int])
     others_routes: Callable[[State], State] = lambda _: NOTHING  # out of our links
     free: FreeAddresses = lambda _, __: None  # takes addresses of an ENI's host slave from pods
+    noted: NotedRepairs = field(default_factory=NotedRepairs)
     seen: State = field(init=False)  # at the last comparison
     errors: Mapping[str, DatapathError] = field(init=False)  # of ENIs that get no pods
     unrestored: Mapping[str, DatapathError] = field(default_factory=dict[str, DatapathError])
@@ -67,7 +66,6 @@ class NodeReconcile:
     disturbed: set[PodInterface] = field(default_factory=set[PodInterface])
     looked_into: dict[PodInterface, str] = field(default_factory=dict[PodInterface, str])
     offload: list[Operation] = field(default_factory=list[Operation])  # at the last comparison
-    noted: NotedRepairs = field(default_factory=NotedRepairs)
     restored: list[Operation] = field(default_factory=list[Operation])  # unless it was refused
 
     def run(self, snapshot: KernelSnapshot, hold: Hold) -> tuple[NodeReport, NodePlan]:
@@ -139,12 +137,12 @@ class NodeReconcile:
             self._apply_each(differing)
         if SHARED in differing and not plan.shared and SHARED not in self.refusals:
             delete_filters()
-        if self.configured:
+        if self.noted.last.configured:
             self.noted.note(SHARED, found.get(SHARED, ()))
             for part in plan.held:  # its chain is another without the NIC, which nobody has changed
                 self.noted.note(part, filter(is_missing_route, found.get(part, ())))
         for eni, part in zip(plan.enis, parts, strict=True):
-            if self.configured.get(eni.facts.mac) == eni.link.ifindex:
+            if self.noted.last.configured.get(eni.facts.mac) == eni.link.ifindex:
                 self.noted.note(part, found.get(part, ()))
         return bool(differing)
 
@@ -215,8 +213,8 @@ class NodeReconcile:
         if changes_links(found):
             self.broken.add(pod.facts)
             self.differing[pod.facts] = summary(found)
-        else:
-            self.noted.note(pod_part(pod.facts), found[:_NOTED])
+        elif self.wanted.node == self.noted.last.node:
+            self.noted.note_all(pod_part(pod.facts), found[:_NOTED])
 
     def _inside(
         self, pod: NodePod, look: Callable[[], tuple[Operation, ...]]

@@ -57,7 +57,7 @@ def ask_for_no_neighbours(bench: ReachedPod) -> None:
 
 
 def flush_the_kernels_own_routes(bench: ReachedPod) -> None:
-    """Among them is that to all groups of IPv6, by which the kernel asks for neighbours."""
+    """By those to addresses the kernel answers who asks for them, and asks by that to ff00::/8."""
     for family in ("-4", "-6"):
         bench.node.namespace.program("ip", family, "route", "flush", "table", "all", "dev", "ens7")
 
@@ -133,6 +133,8 @@ def test_what_is_done_by_hand_to_an_eni_is_restored(
     for space in (bench.node.namespace, bench.network.fabric, bench.remote):
         space.program("ip", "neigh", "flush", "nud", "reachable", "nud", "stale", "nud", "failed")
     bench.assert_connected()
+    for primary in bench.eni.primary:
+        assert bench.remote.ping(primary)
 
 
 def test_pods_are_reached_once_their_nic_has_a_carrier_again(bench: ReachedPod) -> None:

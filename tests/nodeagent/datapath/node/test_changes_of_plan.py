@@ -1,0 +1,50 @@
+"""What the agent changes because the node, or its cluster, is another one is no repair."""
+
+from dataclasses import replace
+
+import pytest
+
+from openeni_crds import names
+from openeni_testing.network.neutron import NeutronNetwork
+from openeni_testing.network.node import Node, eni_facts
+from openeni_testing.network.one_eni import MODES
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+def node(node: Node, network: NeutronNetwork, request: pytest.FixtureRequest) -> Node:
+    """A node with two pods, and nothing to repair."""
+    eni = eni_facts("eni", 10, request.param, dual=True)
+    pods = [(f"10.98.0.{n}", f"fd98::{n}") for n in (11, 12)]
+    node.attach("ens7", eni, tuple(address for pod in pods for address in pod))
+    for number, addresses in enumerate(pods):
+        node.add(f"pod-{number}", eni, *addresses)
+    node.look(into=True)
+    assert node.look(into=True).repairs == ()
+    return node
+
+
+@pytest.mark.parametrize("node", MODES, indirect=True)
+def test_routes_that_follow_the_clusters_services_are_no_repairs(node: Node) -> None:
+    cidrs = (*node.facts.service_cidrs, "10.97.0.0/16", "fd97::/112")
+    more = replace(node.facts, service_cidrs=cidrs)
+    report = node.look(into=True, facts=more)
+    assert (report.repairs, report.differing) == ((), {})
+    report = node.look(into=True, facts=replace(more, local_dns=("169.254.20.11",)))
+    assert (report.repairs, report.differing) == ((), {})
+
+
+@pytest.mark.parametrize("node", MODES, indirect=True)
+def test_a_node_that_loses_its_address_and_gets_it_again_has_nothing_to_repair(node: Node) -> None:
+    node.namespace.ip("addr del 10.99.0.11/24 dev eth0")
+    assert node.look().repairs == ()
+    node.namespace.ip("addr add 10.99.0.11/24 dev eth0", "route add default via 10.99.0.1")
+    assert node.look().repairs == ()
+
+
+@pytest.mark.parametrize("node", MODES, indirect=True)
+def test_what_others_change_meanwhile_is(node: Node) -> None:
+    node.namespace.ip(f"rule del pref {names.RULE_TO_POD}", "addr del 10.99.0.11/24 dev eth0")
+    found = {repair.kind for repair in node.look().repairs}
+    assert found == {"rule"}
