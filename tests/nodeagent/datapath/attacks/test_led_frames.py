@@ -1,7 +1,6 @@
 """An l2 pod leads ARP by an ifb to its slave: past hooks at ingress (tc_skip_classify)."""
 
 import socket
-from functools import partial
 
 import pytest
 
@@ -41,7 +40,10 @@ def test_no_arp_of_an_l2_pod_moves_its_enis_gateway(node: Node, ends: str, mark:
     end = bytes.fromhex((eni.mac if ends == "own" else ends).replace(":", ""))
     asked = end + end + arp(eni.mac, EVIL, neutron.GATEWAY, neutron.GATEWAY)[12:]
     answered = asked[:20] + b"\x00\x02" + asked[22:]
-    attack = partial(bad.namespace.run, send, mark, asked, answered)
+
+    def attack() -> None:
+        bad.namespace.run(send, mark, asked, answered)
+
     captured(bad.namespace, attack, neutron.GATEWAY, (node.namespace, "ens7"))
     assert ROUTER_MAC in node.namespace.program("ip", "neigh", "show", neutron.GATEWAY)
     assert good.namespace.ping(neutron.OUTSIDE)
