@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import msgspec
-from msgspec import Struct
 
 from openeni_crds.meta import DECODE_ERRORS
 from openeni_crds.names import CNI_NAME
+from openeni_nodeagent.cni import libcni
 from openeni_nodeagent.cni.protocol import VERSIONS
 
 # libcni 1.2 and newer read `cniVersions` and use the highest version that both know. Older ones
@@ -32,25 +32,7 @@ class Conflist:
     problem: str = ""  # with the list that was there, of which nothing could be kept
 
 
-class _Chained(Struct):
-    """Holds what every plugin of a list must have, and what decides about openeni's own entry.
-
-    A runtime in Go reads null as nothing.
-    """
-
-    type: str
-    capabilities: dict[str, bool | None] | None = None
-
-
-class _List(Struct):
-    plugins: list[msgspec.Raw]
-    version: str = msgspec.field(name="cniVersion", default="")
-    versions: list[str] = msgspec.field(name="cniVersions", default_factory=list[str])
-
-
 # At import: `openeni_crds.meta.decodable`
-_list_decoder: Final = msgspec.json.Decoder(_List)
-_chained_decoder: Final = msgspec.json.Decoder(_Chained)
 _keys_decoder: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _OURS: Final = frozenset({"cniVersion", "cniVersions", "name", "plugins"})
 
@@ -60,23 +42,21 @@ def conflist(installed: bytes | None = None) -> Conflist:
     if installed is None:
         return Conflist(_encode({}, [], frozenset(), VERSIONS))
     try:
-        before = _list_decoder.decode(installed)
-        given = [(_chained_decoder.decode(p), p) for p in before.plugins]
+        before = libcni.read_list(installed)
+        given = [(libcni.read_plugin(plugin), plugin) for plugin in before.plugins]
         keys = _keys_decoder.decode(installed)
     except DECODE_ERRORS as error:
         return Conflist(_encode({}, [], frozenset(), VERSIONS), str(error))
     others = [(plugin, raw) for plugin, raw in given if plugin.type != CNI_NAME]
-    taken = {
-        name for plugin, _ in others for name, used in (plugin.capabilities or {}).items() if used
-    }
+    taken = {name for plugin, _ in others for name, used in plugin.capabilities.items() if used}
     kept = {key: value for key, value in keys.items() if key not in _OURS}
     versions = _versions(before) if others else VERSIONS
     return Conflist(_encode(kept, [raw for _, raw in others], frozenset(taken), versions))
 
 
-def _versions(given: _List) -> tuple[str, ...]:
+def _versions(given: libcni.List) -> tuple[str, ...]:
     """Return the versions of a list that openeni knows, oldest first; all that it knows if none."""
-    named = {given.version, *given.versions}  # as libcni reads them
+    named = {given.cni_version, *given.cni_versions}  # as libcni reads them
     return tuple(version for version in VERSIONS if version in named) or VERSIONS
 
 

@@ -63,6 +63,27 @@ def test_a_capability_that_is_null_is_none(capabilities: object) -> None:
     assert made(written([plugin]))["plugins"] == [OWN, plugin]
 
 
+def test_a_plugins_keys_may_have_any_case_as_for_libcni_and_stay_as_they_are() -> None:
+    portmap = {"Type": "portmap", "CAPABILITIES": {"portMappings": True, "PortMappings": False}}
+    kept = made(written([{"Type": "openeni", "mtu": 1}, portmap]))["plugins"]
+    assert kept == [OWN | {"capabilities": {"bandwidth": True}}, portmap]
+    assert made(written([{"Type": "openeni", "type": "tuning"}]))["plugins"][0] == OWN
+
+
+def test_what_libcni_decodes_of_a_plugin_may_be_null_as_for_go() -> None:
+    nothing = dict.fromkeys(["name", "cniVersion", "capabilities", "ipam", "dns", "prevResult"])
+    attachments = {"cni.dev/valid-attachments": [None, {"ifname": None}]}
+    inner = {"ipam": {"type": None}, "dns": {"domain": None, "options": [None, "x"]}}
+    for added in (nothing, attachments | inner):
+        plugin = {"type": "tuning"} | added
+        assert made(written([plugin]))["plugins"] == [OWN, plugin]
+
+
+@pytest.mark.parametrize("given", [True, "true", "FALSE"])
+def test_a_flag_of_the_list_may_be_a_string_as_for_libcni(given: object) -> None:
+    assert made(written([TUNING], disableCheck=given))["disableCheck"] == given
+
+
 def test_keys_of_an_administrator_stay_and_openenis_own_do_not() -> None:
     keys = {"disableCheck": True, "loadOnlyInlinedPlugins": False}
     given = written([OWN], cniVersions=["0.3.1"], **keys)
@@ -77,6 +98,7 @@ def test_keys_of_an_administrator_stay_and_openenis_own_do_not() -> None:
         ({"cniVersion": "1.0.0"}, "1.0.0", ["1.0.0"]),
         ({"cniVersion": "0.4.0", "cniVersions": ["1.1.0", "9.0.0"]}, "0.4.0", ["0.4.0", "1.1.0"]),
         ({"cniVersion": "1.1.0"}, "1.1.0", ["1.1.0"]),
+        ({"cniVersion": "v1"}, "1.0.0", ["0.4.0", "1.0.0", "1.1.0"]),  # no runtime stops at it
         ({"cniVersion": "0.3.1"}, "1.0.0", ["0.4.0", "1.0.0", "1.1.0"]),  # openeni has it not
         ({"cniVersion": ""}, "1.0.0", ["0.4.0", "1.0.0", "1.1.0"]),
     ],
@@ -101,13 +123,31 @@ def test_what_was_written_is_not_changed_again(installed: bytes) -> None:
         (b"", "truncated"),
         (b'{"plugins": [', "truncated"),
         (b"[]", "object"),
-        (b"{}", "plugins"),
+        (b"{}", "name"),
+        (b'{"name":"x"}', "plugins"),
         (written(None), "array"),
+        (written([]), "length"),
         (written(["portmap"]), "object"),
         (written([OWN, {"capabilities": {"a": True}}]), "type"),
         (written([OWN, {"type": "x", "capabilities": 1}]), "capabilities"),
         (b"\xff\xfe", "malformed"),
-        (b'{"plugins":[{"type":"tun\xffing"}]}', "decode byte 0xff"),
+        (b'{"name":"x","plugins":[{"type":"tun\xffing"}]}', "decode byte 0xff"),
+        (written([OWN], name=1), "name"),
+        (written([OWN], cniVersion=None), "cniVersion"),
+        (written([OWN], cniVersions=["1.0.0", "1.x"]), "$.cniVersions[1]"),
+        (written([OWN], disableCheck=1), "disableCheck"),
+        (written([OWN], disableGC="yes"), "disableGC"),
+        (written([OWN], loadOnlyInlinedPlugins=None), "loadOnlyInlinedPlugins"),
+        (written([OWN, None]), "null"),
+        (written([OWN, {"type": ""}]), "type"),
+        (written([OWN, {"type": "x", "Name": 1}]), "name"),
+        (written([OWN, {"type": "x", "cniVersion": 1}]), "cniversion"),
+        (written([OWN, {"type": "x", "ipam": []}]), "ipam"),
+        (written([OWN, {"type": "x", "ipam": {"Type": 1}}]), "ipam.type"),
+        (written([OWN, {"type": "x", "dns": "x"}]), "dns"),
+        (written([OWN, {"type": "x", "DNS": {"Search": [1]}}]), "dns.search"),
+        (written([OWN, {"type": "x", "prevResult": "x"}]), "prevresult"),
+        (written([OWN, {"type": "x", "cni.dev/valid-attachments": [{"IfName": 1}]}]), "ifname"),
         pytest.param(b'{"x":' + DEEP + b"}", "recursion", id="deep"),
     ],
 )
