@@ -7,7 +7,7 @@ that the list and libcni know (decision 0061), and asks none of them whether it 
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -32,6 +32,12 @@ class Conflist:
     problem: str = ""  # with the list that was there, of which nothing could be kept
 
 
+class _Versions(NamedTuple):
+    one: str  # for a libcni that reads `cniVersion` alone
+    known: tuple[str, ...]  # oldest first
+
+
+_OWN_VERSIONS: Final = _Versions(CNI_VERSION, VERSIONS)
 # At import: `openeni_crds.meta.decodable`
 _keys_decoder: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _OURS: Final = frozenset({"cniVersion", "cniVersions", "name", "plugins"})
@@ -40,38 +46,41 @@ _OURS: Final = frozenset({"cniVersion", "cniVersions", "name", "plugins"})
 def conflist(installed: bytes | None = None) -> Conflist:
     """Return the list to install in the place of the one that is there."""
     if installed is None:
-        return Conflist(_encode({}, [], frozenset(), VERSIONS))
+        return Conflist(_encode({}, [], frozenset(), _OWN_VERSIONS))
     try:
         before = libcni.read_list(installed)
         given = [(libcni.read_plugin(plugin), plugin) for plugin in before.plugins]
         keys = _keys_decoder.decode(installed)
     except DECODE_ERRORS as error:
-        return Conflist(_encode({}, [], frozenset(), VERSIONS), str(error))
+        return Conflist(_encode({}, [], frozenset(), _OWN_VERSIONS), str(error))
     others = [(plugin, raw) for plugin, raw in given if plugin.type != CNI_NAME]
     taken = {name for plugin, _ in others for name, used in plugin.capabilities.items() if used}
     kept = {key: value for key, value in keys.items() if key not in _OURS}
-    versions = _versions(before) if others else VERSIONS
+    versions = _versions(before) if others else _OWN_VERSIONS
     return Conflist(_encode(kept, [raw for _, raw in others], frozenset(taken), versions))
 
 
-def _versions(given: libcni.List) -> tuple[str, ...]:
-    """Return the versions of a list that openeni knows, oldest first; all that it knows if none."""
+def _versions(given: libcni.List) -> _Versions:
+    """Return the versions of a list that openeni knows; all that it knows if none."""
     named = {given.cni_version, *given.cni_versions}  # as libcni reads them
-    return tuple(version for version in VERSIONS if version in named) or VERSIONS
+    known = tuple(version for version in VERSIONS if version in named) or VERSIONS
+    if given.cni_version in known:
+        return _Versions(given.cni_version, known)
+    return _Versions(next((v for v in reversed(known) if v <= CNI_VERSION), known[0]), known)
 
 
 def _encode(
     kept: dict[str, msgspec.Raw],
     chained: list[msgspec.Raw],
     taken: frozenset[str],
-    versions: tuple[str, ...],
+    versions: _Versions,
 ) -> bytes:
     """Encode the list. A capability that a chained plugin declares is left to that plugin."""
     capabilities = {name: True for name in CAPABILITIES if name not in taken}
     own = {"type": CNI_NAME} | ({"capabilities": capabilities} if capabilities else {})
     body = {
-        "cniVersion": next((v for v in reversed(versions) if v <= CNI_VERSION), versions[0]),
-        "cniVersions": versions,
+        "cniVersion": versions.one,
+        "cniVersions": versions.known,
         "name": CNI_NAME,
         _INLINED_ONLY: True,
         **kept,

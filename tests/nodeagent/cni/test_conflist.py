@@ -98,6 +98,11 @@ def test_keys_of_an_administrator_stay_and_openenis_own_do_not() -> None:
         ({"cniVersion": "1.0.0"}, "1.0.0", ["1.0.0"]),
         ({"cniVersion": "0.4.0", "cniVersions": ["1.1.0", "9.0.0"]}, "0.4.0", ["0.4.0", "1.1.0"]),
         ({"cniVersion": "1.1.0"}, "1.1.0", ["1.1.0"]),
+        (
+            {"cniVersion": "0.4.0", "cniVersions": ["0.4.0", "1.0.0"]},  # for an older runtime
+            *("0.4.0", ["0.4.0", "1.0.0"]),
+        ),
+        ({"cniVersion": "1.1.0", "cniVersions": ["1.0.0"]}, "1.1.0", ["1.0.0", "1.1.0"]),
         ({"cniVersion": "v1"}, "1.0.0", ["0.4.0", "1.0.0", "1.1.0"]),  # no runtime stops at it
         ({"cniVersion": "0.3.1"}, "1.0.0", ["0.4.0", "1.0.0", "1.1.0"]),  # openeni has it not
         ({"cniVersion": ""}, "1.0.0", ["0.4.0", "1.0.0", "1.1.0"]),
