@@ -5,15 +5,16 @@ the pod's grant.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
 from openeni_crds.datapath_mode import DatapathMode
 from openeni_nodeagent.addresses import IPV4, IPV6, family_of
 
-# What a hostIP that is no single address stands for
-EVERY_ADDRESS: Final = {"": {IPV4, IPV6}, "0.0.0.0": {IPV4}, "::": {IPV6}}  # noqa: S104 - of a pod
+# A hostIP that is no single address: those of one family, and what each stands for
+EVERY_OF_FAMILY: Final = {IPV4: "0.0.0.0", IPV6: "::"}  # noqa: S104 - of a pod
+EVERY_ADDRESS: Final = {"": {IPV4, IPV6}} | {ip: {f} for f, ip in EVERY_OF_FAMILY.items()}
 
 
 class Transport(StrEnum):
@@ -61,14 +62,25 @@ class Bandwidth:
 UNLIMITED: Final = Bandwidth()
 
 
-def contradiction(mappings: Iterable[PortMapping]) -> PortMapping | None:
-    """Return the first mapping that leads elsewhere than one before it of the same host port."""
-    seen = dict[tuple[int, Transport, str], int]()
+def first_of_each(mappings: Iterable[PortMapping]) -> tuple[PortMapping, ...]:
+    """Return what the mappings of a pod lead to: of several for the same packets, the first.
+
+    The API server takes a port twice, with another hostIP that means the same or of a sidecar.
+    The rules of containernetworking/plugins' portmap are in the order of the entries, and the first
+    that a packet matches ends its way.
+    """
+    seen = set[tuple[int, Transport, int, str]]()
+    found: list[PortMapping] = []
     for mapping in mappings:
-        key = mapping.host_port, mapping.transport, mapping.host_ip
-        if seen.setdefault(key, mapping.container_port) != mapping.container_port:
-            return mapping
-    return None
+        host_ip = "" if mapping.is_of_every_address else mapping.host_ip
+        places = {(mapping.host_port, mapping.transport, f, host_ip) for f in mapping.families}
+        left = places - seen
+        if left == places:
+            found.append(mapping)
+        else:  # if anything is left, one family of two
+            found += (replace(mapping, host_ip=EVERY_OF_FAMILY[f]) for _, _, f, _ in left)
+        seen |= places
+    return tuple(found)
 
 
 def unenforced(bandwidth: Bandwidth, mode: str) -> str:

@@ -65,6 +65,16 @@ def test_another_protocol_or_address_of_the_node_is_another_port(host: AgentHost
         assert add(host, "four", "c4", WEB).error == TRY_AGAIN
 
 
+@pytest.mark.parametrize("host_ips", [("", "0.0.0.0"), ("0.0.0.0", ""), ("", "")])  # noqa: S104
+def test_of_two_ports_of_a_pod_behind_one_of_the_node_the_first_is_served(
+    host: AgentHost, host_ips: tuple[str, str]
+) -> None:
+    first, second = (WEB | {"HostIP": host_ip} for host_ip in host_ips)
+    with host.agent():
+        assert add(host, "web", "c1", first, second | {"ContainerPort": 81}).code == 0
+        assert [p for p in mapped(host)["c1"] if p.host_ip != "::"] == list(IN_KERNEL)
+
+
 def test_a_new_sandbox_of_the_pod_takes_its_port_and_a_late_del_leaves_it(host: AgentHost) -> None:
     with host.agent() as agent:
         uid = node_objects.make_pod(host.store, "web")
@@ -94,7 +104,6 @@ def test_a_lost_journal_does_not_lose_host_ports(host: AgentHost) -> None:
     [
         ([WEB | {"HostPort": 70000}], "hostPort"),
         ([WEB | {"HostIP": "fe80::1%eth0"}], "zone"),
-        ([WEB, WEB | {"ContainerPort": 81}], "two ports"),
     ],
 )
 def test_ports_that_nobody_can_serve_are_refused_before_an_address_is_granted(

@@ -20,7 +20,7 @@ from openeni_nodeagent.pod_options import (
     PortMapping,
     RateLimit,
     Transport,
-    contradiction,
+    first_of_each,
 )
 
 # A pod that needs more wants a Service or the node's own network: docs/decisions/0083
@@ -82,9 +82,7 @@ def port_mappings(runtime_config: bytes) -> tuple[PortMapping, ...]:
             found.append(_mapping(mapping, where))
         if len(found) > MOST_HOST_PORTS:
             raise _too_many_host_ports()
-    if wrong := contradiction(found):
-        raise _invalid(_PORTS, f"host port {wrong} is listed for two ports of the container")
-    return tuple(found)
+    return first_of_each(found)
 
 
 def bandwidth(runtime_config: bytes) -> Bandwidth:

@@ -10,7 +10,7 @@ import pytest
 
 from openeni_nodeagent.grants.grant import Attachment, Grant
 from openeni_nodeagent.grants.host_ports import HostPorts, Taken
-from openeni_nodeagent.pod_options import PortMapping, Transport, contradiction
+from openeni_nodeagent.pod_options import PortMapping, Transport, first_of_each
 
 TCP, UDP = Transport.TCP, Transport.UDP
 EVERY, EVERY_4, EVERY_6 = "", "0.0.0.0", "::"  # noqa: S104 - of a pod
@@ -141,9 +141,26 @@ def test_what_a_grant_no_longer_has_is_free() -> None:
     assert (of._grants, of._owners) == ({}, {})
 
 
-def test_one_host_port_leads_to_one_port_of_the_pod() -> None:
-    assert contradiction((WEB, WEB, PortMapping(8080, 80, UDP))) is None
-    assert contradiction((WEB, PortMapping(8080, 81, TCP))) == PortMapping(8080, 81, TCP)
+@pytest.mark.parametrize(
+    ("host_ips", "left"),
+    [
+        ([EVERY, EVERY], {EVERY: 1}),
+        ([EVERY, EVERY_4], {EVERY: 1}),
+        ([EVERY_4, EVERY], {EVERY_4: 1, EVERY_6: 2}),
+        ([EVERY, EVERY_6], {EVERY: 1}),
+        ([EVERY_6, EVERY], {EVERY_6: 1, EVERY_4: 2}),
+        ([EVERY_6, EVERY_4, EVERY], {EVERY_6: 1, EVERY_4: 2}),
+        ([EVERY_4, EVERY_4], {EVERY_4: 1}),
+        (["10.0.0.1", "10.0.0.1"], {"10.0.0.1": 1}),
+        ([EVERY, "10.0.0.1", "fd99::1"], {EVERY: 1, "10.0.0.1": 2, "fd99::1": 3}),
+    ],
+)
+def test_one_host_port_leads_to_one_port_of_the_pod_the_first(
+    host_ips: list[str], left: dict[str, int]
+) -> None:
+    found = first_of_each(PortMapping(80, n, TCP, ip) for n, ip in enumerate(host_ips, 1))
+    assert found == tuple(PortMapping(80, n, TCP, ip) for ip, n in left.items())
+    assert first_of_each((WEB, PortMapping(8080, 81, UDP))) == (WEB, PortMapping(8080, 81, UDP))
 
 
 def test_a_grant_of_before_host_ports_is_read_as_one_without() -> None:

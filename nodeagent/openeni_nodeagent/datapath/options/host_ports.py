@@ -7,14 +7,13 @@ maps. A pod without host ports has nothing here, and costs an ADD nothing.
 from collections import defaultdict
 from typing import Final
 
-from openeni_nodeagent.addresses import IPV4, IPV6, family_of
+from openeni_nodeagent.addresses import IPV4, family_of
 from openeni_nodeagent.datapath.links import NodePod
 from openeni_nodeagent.datapath.model import Element, Item, State, Sysctl
 from openeni_nodeagent.datapath.nft_sets import CATCH_ALL, joined, leads_to_pod, split
-from openeni_nodeagent.pod_options import PortMapping, Transport
+from openeni_nodeagent.pod_options import EVERY_OF_FAMILY, PortMapping, Transport
 
 _TRANSPORTS: Final = frozenset(Transport)
-_EVERY: Final = {IPV4: "0.0.0.0", IPV6: "::"}  # noqa: S104 - of a host port
 
 
 def host_port_items(pod: NodePod) -> set[Item]:
@@ -44,7 +43,7 @@ def mappings_in(state: State) -> dict[str, tuple[PortMapping, ...]]:
         address, port = split(item.value)
         *host_ip, protocol, host_port = split(item.key)
         if protocol in _TRANSPORTS:
-            every = _EVERY[family_of(address)]
+            every = EVERY_OF_FAMILY[family_of(address)]
             mapping = PortMapping(
                 int(host_port), int(port), Transport(protocol), host_ip[0] if host_ip else every
             )
