@@ -98,14 +98,25 @@ def bandwidth(runtime_config: bytes) -> Bandwidth:
 
 
 def _mapping(given: _Mapping, where: str) -> PortMapping:
+    if not given.container_port:
+        raise _invalid(where, f"hostPort {given.host_port} has no containerPort to lead to")
     try:
         transport = Transport(given.protocol.lower())
-        address = str(ipaddress.ip_address(given.host_ip)) if given.host_ip else ""
+        host_ip = _host_ip(given.host_ip) if given.host_ip else ""
     except ValueError as error:
         raise _invalid(where, str(error)) from None
-    if "%" in address:
-        raise _invalid(where, f"hostIP {address} has a zone, which no host port can have")
-    return PortMapping(given.host_port, given.container_port, transport, address)
+    return PortMapping(given.host_port, given.container_port, transport, host_ip)
+
+
+def _host_ip(given: str) -> str:
+    """Return an address in its one form. Raises ValueError."""
+    address = ipaddress.ip_address(given)
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.scope_id is not None:
+        raise ValueError(f"hostIP {address} has a zone, which no host port can have")
+    # The address in it is what Go's net.ParseIP reads, so runtimes and portmap, too
+    return str(address.ipv4_mapped or address)
 
 
 def _limit(direction: str, rate: int, burst: int) -> RateLimit | None:

@@ -147,7 +147,7 @@ def test_what_was_written_is_not_changed_again(installed: bytes) -> None:
         (written([OWN, {"type": ""}]), "type"),
         (written([OWN, {"type": "x", "Name": 1}]), "name"),
         (written([OWN, {"type": "x", "cniVersion": 1}]), "cniversion"),
-        (written([OWN, {"type": "x", "ipam": []}]), "ipam"),
+        (written([OWN, {"type": "x", "ipam": [1]}]), "ipam"),
         (written([OWN, {"type": "x", "ipam": {"Type": 1}}]), "ipam.type"),
         (written([OWN, {"type": "x", "dns": "x"}]), "dns"),
         (written([OWN, {"type": "x", "DNS": {"Search": [1]}}]), "dns.search"),

@@ -40,6 +40,19 @@ def test_an_address_has_one_form_and_a_protocol_a_default() -> None:
     assert ports(given) == (PortMapping(1, 65535, Transport.TCP, "fd99::11"),)
 
 
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("::ffff:10.99.0.11", "10.99.0.11"),
+        ("::FFFF:0:0", "0.0.0.0"),  # noqa: S104 - of a pod
+        ("::10.99.0.11", "::a63:b"),
+    ],
+)
+def test_an_ipv4_address_in_an_ipv6_one_is_that_address_as_for_go(given: str, read: str) -> None:
+    (found,) = ports(CONTAINERD | {"HostIP": given})
+    assert found.host_ip == read
+
+
 def test_a_port_of_the_container_alone_is_no_mapping() -> None:
     assert ports({"hostPort": 0, "containerPort": 80}, {"containerPort": 80}) == ()
 
@@ -51,8 +64,10 @@ def test_a_port_of_the_container_alone_is_no_mapping() -> None:
         ({"HostPort": -1}, "hostPort"),
         ({"HostPort": "80"}, "hostPort"),
         ({"ContainerPort": 0}, "containerPort"),
+        ({"ContainerPort": None}, "containerPort"),
         ({"Protocol": "icmp"}, "icmp"),
         ({"HostIP": "fe80::1%eth0"}, "zone"),
+        ({"HostIP": "::ffff:10.99.0.11%eth0"}, "zone"),
         ({"Protocol": None}, "protocol"),
         ({"HostIP": "localhost"}, "localhost"),
         ({"HostIP": "10.0.0.0/8"}, "10.0.0.0/8"),
@@ -66,6 +81,14 @@ def test_an_impossible_port_is_an_error_that_names_entry_and_field(
     assert raised.value.code == Code.INVALID_CONFIG
     assert "runtimeConfig.portMappings[1] of the network configuration: " in raised.value.message
     assert names in raised.value.message
+
+
+def test_a_host_port_that_leads_nowhere_is_an_error() -> None:
+    with pytest.raises(
+        CNIError, match=r"portMappings\[1\].*hostPort 8080 .*containerPort"
+    ) as raised:
+        ports(CRI_O, {"hostPort": 8080, "protocol": "tcp"})
+    assert raised.value.code == Code.INVALID_CONFIG
 
 
 def test_limits_are_read_as_containerd_and_as_others_write_them() -> None:
