@@ -7,13 +7,13 @@ that the list and libcni know (decision 0061), and asks none of them whether it 
 """
 
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple, TypeAlias
 
 import msgspec
+from msgspec import Meta, Raw, Struct
 
 from openeni_crds.meta import DECODE_ERRORS
 from openeni_crds.names import CNI_NAME
-from openeni_nodeagent.cni import libcni
 from openeni_nodeagent.cni.protocol import VERSIONS
 
 # libcni 1.2 and newer read `cniVersions` and use the highest version that both know. Older ones
@@ -32,14 +32,68 @@ class Conflist:
     problem: str = ""  # with the list that was there, of which nothing could be kept
 
 
+# What libcni reads of a list, and stops at: `NetworkConfFromBytes`, `NetworkPluginConfFromBytes`
+# (libcni/conf.go) and `PluginConf` (pkg/types/types.go) of containernetworking/cni 1.3. It looks
+# the keys of a list up as they are, but has those of a plugin decoded by Go, which takes them in
+# any case and null for nothing. The patterns are in ASCII, as strings.ToLower and strconv.Atoi.
+_Flag: TypeAlias = bool | Annotated[str, Meta(pattern=r"(?ai)\A(true|false)\Z")]
+_Version = Annotated[str, Meta(pattern=r"(?a)\A([+-]?\d+(\.[+-]?\d+){0,2})?\Z")]
+_Strings: TypeAlias = list[str | None]
+
+
+class _List(Struct, rename="camel"):
+    name: str
+    plugins: Annotated[list[Raw], Meta(min_length=1)]
+    cni_version: str = ""
+    cni_versions: list[_Version] = msgspec.field(default_factory=list[_Version])
+    disable_check: _Flag = False
+    disable_gc: _Flag = msgspec.field(name="disableGC", default=False)
+    load_only_inlined_plugins: _Flag = False
+
+
+class _IPAM(Struct):
+    type: str = ""
+
+
+class _DNS(Struct):
+    nameservers: _Strings = msgspec.field(default_factory=_Strings)
+    domain: str = ""
+    search: _Strings = msgspec.field(default_factory=_Strings)
+    options: _Strings = msgspec.field(default_factory=_Strings)
+
+
+class _Attachment(Struct):
+    containerid: str = ""
+    ifname: str = ""
+
+
+class _Plugin(Struct):
+    """A plugin of a list; the names are those of its keys in lower case."""
+
+    type: Annotated[str, Meta(min_length=1)]
+    capabilities: dict[str, bool | None] = msgspec.field(default_factory=dict[str, bool | None])
+    name: str = ""
+    cniversion: str = ""
+    ipam: _IPAM = msgspec.field(default_factory=_IPAM)
+    dns: _DNS = msgspec.field(default_factory=_DNS)
+    prevresult: dict[str, Raw] = msgspec.field(default_factory=dict[str, Raw])
+    attachments: list[_Attachment | None] = msgspec.field(
+        name="cni.dev/valid-attachments", default_factory=list[_Attachment | None]
+    )
+
+
 class _Versions(NamedTuple):
     one: str  # for a libcni that reads `cniVersion` alone
     known: tuple[str, ...]  # oldest first
 
 
 _OWN_VERSIONS: Final = _Versions(CNI_VERSION, VERSIONS)
+_NESTED: Final = ("ipam", "dns", "cni.dev/valid-attachments")  # those with keys that Go decodes
 # At import: `openeni_crds.meta.decodable`
-_keys_decoder: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_list_decoder: Final = msgspec.json.Decoder(_List)
+_plugin_decoder: Final = msgspec.json.Decoder(_Plugin)
+_values_decoder: Final = msgspec.json.Decoder(list[Raw])
+_keys_decoder: Final = msgspec.json.Decoder(dict[str, Raw])
 _OURS: Final = frozenset({"cniVersion", "cniVersions", "name", "plugins"})
 
 
@@ -48,8 +102,8 @@ def conflist(installed: bytes | None = None) -> Conflist:
     if installed is None:
         return Conflist(_encode({}, [], frozenset(), _OWN_VERSIONS))
     try:
-        before = libcni.read_list(installed)
-        given = [(libcni.read_plugin(plugin), plugin) for plugin in before.plugins]
+        before = _list_decoder.decode(installed)
+        given = [(_read_plugin(plugin), plugin) for plugin in before.plugins]
         keys = _keys_decoder.decode(installed)
     except DECODE_ERRORS as error:
         return Conflist(_encode({}, [], frozenset(), _OWN_VERSIONS), str(error))
@@ -60,7 +114,36 @@ def conflist(installed: bytes | None = None) -> Conflist:
     return Conflist(_encode(kept, [raw for _, raw in others], frozenset(taken), versions))
 
 
-def _versions(given: libcni.List) -> _Versions:
+def _read_plugin(content: Raw) -> _Plugin:
+    """Return a plugin of a list. Raises one of DECODE_ERRORS where libcni has an error."""
+    keys = _lower_keys(content)
+    for name in _NESTED:
+        if name in keys:
+            keys[name] = _with_lower_keys(keys[name])
+    return _plugin_decoder.decode(msgspec.json.encode(keys))
+
+
+def _lower_keys(content: Raw) -> dict[str, Raw]:
+    """Return the keys of an object in lower case, without those that have no value.
+
+    libcni sorts them before it decodes them: of two in different case the last one counts.
+    """
+    found = sorted(_keys_decoder.decode(content).items())
+    return {key.lower(): value for key, value in found if bytes(value) != b"null"}
+
+
+def _with_lower_keys(value: Raw) -> Raw:
+    match bytes(value)[:1]:
+        case b"{":
+            return Raw(msgspec.json.encode(_lower_keys(value)))
+        case b"[":
+            values = _values_decoder.decode(value)
+            return Raw(msgspec.json.encode([_with_lower_keys(one) for one in values]))
+        case _:
+            return value
+
+
+def _versions(given: _List) -> _Versions:
     """Return the versions of a list that openeni knows; all that it knows if none."""
     named = {given.cni_version, *given.cni_versions}  # as libcni reads them
     known = tuple(version for version in VERSIONS if version in named) or VERSIONS
@@ -70,8 +153,8 @@ def _versions(given: libcni.List) -> _Versions:
 
 
 def _encode(
-    kept: dict[str, msgspec.Raw],
-    chained: list[msgspec.Raw],
+    kept: dict[str, Raw],
+    chained: list[Raw],
     taken: frozenset[str],
     versions: _Versions,
 ) -> bytes:
