@@ -1,4 +1,4 @@
-"""What a pod asks of its network besides addresses: host ports and limits of its bandwidth. Pure.
+"""Describe what a pod asks of its network besides addresses: host ports and bandwidth. Pure.
 
 The container runtime passes them with ADD (`cni/runtime_config`), and the journal keeps them with
 the pod's grant.

@@ -68,7 +68,7 @@ class _Attachment(Struct):
 
 
 class _Plugin(Struct):
-    """A plugin of a list; the names are those of its keys in lower case."""
+    """Holds what libcni reads of a plugin; the names are those of its keys in lower case."""
 
     type: Annotated[str, Meta(min_length=1)]
     capabilities: dict[str, bool | None] = msgspec.field(default_factory=dict[str, bool | None])

@@ -1,4 +1,4 @@
-"""What a runtime adds to the configuration for one pod: host ports and bandwidth, as values. Pure.
+"""Read what a runtime adds to the configuration for one pod: host ports and bandwidth. Pure.
 
 Each is decoded when it is asked for, so that a call that does not need it cannot fail for it. The
 keys are those of containernetworking/cni's CONVENTIONS.md in any case: containerd sends `HostPort`

@@ -32,7 +32,6 @@ from openeni_testing.waiting import wait_for
 pytestmark = pytest.mark.root
 MACS = ("02:ba:d0:00:00:01", names.VETH_MAC)
 NODE_ADDRESS = "10.99.0.11"
-SO_MARK = 36
 FILTER = "tc filter add dev eth0 egress protocol all prio 1 bpf bytecode"
 # Classic BPF: what has the mark 7 (SKF_AD_MARK).
 MARKED = "4,32 0 0 4294963220,21 0 1 7,6 0 0 4294967295,6 0 0 0"
@@ -177,7 +176,7 @@ def allow_ipv6(node: Node, pod: Pod) -> None:
 
 def send_marked(mark: int, *frames: bytes) -> None:
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as raw:
-        raw.setsockopt(socket.SOL_SOCKET, SO_MARK, mark)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
         for frame in frames:
             raw.sendto(frame, ("eth0", 0x0806))
 
