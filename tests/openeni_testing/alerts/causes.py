@@ -65,10 +65,9 @@ OF_POOLS: Final = (
     alert("SubnetNearlyExhausted"),
     alert("PortQuotaNearlyUsed", cloud="default"),
 )
-OF_NODES: Final = (
-    alert("ADDFailing", node=NODE, code="7"),
-    alert("RepairsRepeated", node=NODE, kind="rule"),
-)
+ADD_FAILING: Final = alert("ADDFailing", node=NODE, code="7")
+REPAIRS: Final = alert("RepairsRepeated", node=NODE, kind="rule")
+OF_NODES: Final = (ADD_FAILING, REPAIRS)
 CRD_SKEW: Final = alert("CRDVersionSkew")
 ORPHANED: Final = alert("PortsOrphaned")  # which takes two looks of the operator, ten minutes apart
 NO_LEADER: Final = alert("NoLeader")

@@ -28,7 +28,7 @@ NAME: Final = "prometheus"
 ADDRESS: Final = "127.0.0.1:19090"  # in the lab's network
 SCRAPE: Final = "1s"
 FOR: Final = "2s"  # of every alert
-HURRY: Final = 30  # by which windows of expressions are divided
+HURRY: Final = 30  # by which windows of expressions, and their offsets, are divided
 # Seconds in the place of an age's threshold; a quiet watch is answered once a minute, and a node is
 # looked at every 30 s.
 AGES: Final = {
@@ -170,7 +170,7 @@ def hurried(spec: Json) -> Json:
 def _hurried(expression: str) -> str:
     for metric, seconds in AGES.items():
         expression = re.sub(rf"({metric}\b.* > )\d+$", rf"\g<1>{seconds}", expression)
-    return re.sub(r"\[(\d+)m\]", lambda m: f"[{int(m[1]) * 60 // HURRY}s]", expression)
+    return re.sub(r"(\[|offset )(\d+)m", lambda m: f"{m[1]}{int(m[2]) * 60 // HURRY}s", expression)
 
 
 def _job(monitor: Json, targets: Path) -> Json:

@@ -7,7 +7,8 @@ another operator takes over.
 
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ STALE: Final = 10  # scrapes: five minutes after its last value a series is gone
 TIMEOUT: Final = 60
 _AGENTS: Final = {metric.name for metric in OF_AGENT}
 _ENDINGS: Final = re.compile(r"_(count|sum|bucket)$")
+_WINDOW: Final = re.compile(r"\[(\w+)\](?: offset (\w+))?")
 _LABEL: Final = re.compile(r"{{ \$labels\.(\w+) }}")
 _VALUE: Final = re.compile(r"{{ \$value[^}]*}}")
 
@@ -36,15 +38,44 @@ def check(promtool: Path, folder: Path, rules: Json, cases: Mapping[str, Case]) 
     """
     (group,) = rules["groups"]
     by_name = {rule["alert"]: rule for rule in group["rules"]}
+    tests = [_test(name, case, by_name[case.alert]) for name, case in cases.items()]
+    return _said(promtool, folder, rules, tests)
+
+
+def check_counter(
+    promtool: Path,
+    folder: Path,
+    rules: Json,
+    case: Case,
+    grown: Sequence[float],
+    *,
+    moments: Mapping[int, bool],
+) -> str:
+    """Return what promtool says of a case whose one counter grows by so much at each scrape.
+
+    `moments`: whether the alert fires at these scrapes.
+    """
+    (group,) = rules["groups"]
+    (rule,) = (rule for rule in group["rules"] if rule["alert"] == case.alert)
+    (counter,) = case.series
+    values = " ".join(f"{value:g}" for value in accumulate(grown))
+    series = {"series": _name(counter, "n1", "a"), "values": values}
+    return _said(promtool, folder, rules, [_written(case.alert, case, rule, [series], moments)])
+
+
+def _said(promtool: Path, folder: Path, rules: Json, tests: Sequence[Json]) -> str:
+    """Return what promtool says of tests, each of one alert."""
+    (group,) = rules["groups"]
+    by_name = {rule["alert"]: rule for rule in group["rules"]}
     files: list[str] = []
-    for number, (name, case) in enumerate(cases.items()):
-        rule = by_name[case.alert]  # alone: the others would be evaluated as often
+    for number, one in enumerate(tests):
+        rule = by_name[one["alert_rule_test"][0]["alertname"]]  # the others would be evaluated, too
         alone = {"groups": [group | {"rules": [rule]}]}
         (folder / f"rules-{number}.yaml").write_text(yaml.safe_dump(alone))
         test = {
             "rule_files": [f"rules-{number}.yaml"],
             "evaluation_interval": f"{SCRAPE}s",
-            "tests": [_test(name, case, rule)],
+            "tests": [one],
         }
         files.append(f"tests-{number}.yaml")
         (folder / files[-1]).write_text(yaml.safe_dump(test))
@@ -62,18 +93,26 @@ def check(promtool: Path, folder: Path, rules: Json, cases: Mapping[str, Case]) 
 def _test(name: str, case: Case, rule: Json) -> Json:
     """Return one test of promtool: silent at first, not before its time, firing, silent again."""
     waits = _scrapes(rule["for"])
-    window = max((_scrapes(found) for found in re.findall(r"\[(\w+)\]", rule["expr"])), default=0)
+    window = max(
+        (_scrapes(w[1]) + _scrapes(w[2] or "0m") for w in _WINDOW.finditer(rule["expr"])), default=0
+    )
     begins, ends = HEALTHY, HEALTHY + window + waits + 2
     quiet = ends + max(window, STALE) + 2
     moments = {begins - 1: False, begins + waits - 1: False, ends - 1: True, quiet: False}
     if not any(isinstance(series, Growth) for series in case.series):
         moments[begins + waits + 1] = True  # a gauge: at once after its `for`
+    series = [found for one in case.series for found in _series(one, begins, ends, quiet + 1)]
+    return _written(name, case, rule, series, moments)
+
+
+def _written(
+    name: str, case: Case, rule: Json, series: Sequence[Json], moments: Mapping[int, bool]
+) -> Json:
+    """Return a test as promtool reads it."""
     return {
         "name": name,
         "interval": f"{SCRAPE}s",
-        "input_series": [
-            found for one in case.series for found in _series(one, begins, ends, quiet + 1)
-        ],
+        "input_series": [*series],
         "alert_rule_test": [
             {
                 "eval_time": f"{moment * SCRAPE}s",
