@@ -98,7 +98,7 @@ SELECTOR_AGENTS: Final = f"{SELECTOR_OURS}=agent"
 # On the node. The kernel keeps them on routes (rtm_protocol), rules (FRA_PROTOCOL) and neighbours
 # (NDA_PROTOCOL); 94 is not in iproute2's rt_protos nor used by the routing daemons listed there.
 PROTOCOL: Final = 94
-LINK_PREFIX: Final = "oeni"  # veth ends "oeni<hash>", host-side slaves "oeni-<ifindex of the ENI>"
+LINK_PREFIX: Final = "oeni"  # of veth ends "oeni<hash>", and of the two below
 LINK_ALIAS: Final = "openeni"
 TABLE_PODS: Final = 9999  # the route of each veth pod on this node; looked up before all else
 TABLE_L2_PODS: Final = 9998  # the same of l2 pods
@@ -192,6 +192,11 @@ def host_link(container_id: str, interface: str) -> str:
 def host_slave(ifindex: int) -> str:
     """Return the name of the host-side ipvlan slave of the ENI with this interface index."""
     return f"{LINK_PREFIX}-{ifindex}"
+
+
+def reserving_slave(ifindex: int) -> str:
+    """Return the name of the slave that keeps that ENI's own addresses from its pods."""
+    return f"{LINK_PREFIX}_{ifindex}"
 
 
 def eni_table(ifindex: int) -> int:

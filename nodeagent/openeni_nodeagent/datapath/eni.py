@@ -17,7 +17,7 @@ from openeni_nodeagent.addresses import (
     on_link,
 )
 from openeni_nodeagent.datapath.filters.eni import eni_chains
-from openeni_nodeagent.datapath.ipvlan import slave_items
+from openeni_nodeagent.datapath.ipvlan import reserving_items, slave_items
 from openeni_nodeagent.datapath.links import NodeENI
 from openeni_nodeagent.datapath.model import (
     NIC,
@@ -68,10 +68,11 @@ def plan_eni(eni: NodeENI) -> State:
     where rp_filter is on, the kernel drops what comes in (__fib_validate_source).
     """
     facts, link = eni.facts, eni.link
+    own = {Address(link.ifindex, a, address_bits(family_of(a))) for a in facts.primary}
+    own |= _link_local(eni)
     items: set[Item] = {
         Link(link.device, link.ifindex, NIC, facts.mac, facts.mtu),
-        *(Address(link.ifindex, a, address_bits(family_of(a))) for a in facts.primary),
-        *_link_local(eni),
+        *own,
         *(Element(f"primaries{family_of(a)}", a) for a in facts.primary),
         *_rules(eni),
         *_routes(eni),
@@ -80,11 +81,11 @@ def plan_eni(eni: NodeENI) -> State:
         *([FlowtableLink(link.device)] if eni.offloads else []),
     }
     if eni.ipvlan:
-        items |= slave_items(eni)
+        items |= slave_items(eni) | reserving_items(eni, own)
     return frozenset(items)
 
 
-def _link_local(eni: NodeENI) -> set[Item]:
+def _link_local(eni: NodeENI) -> set[Address]:
     """Return the ENI's link-local address, if it has IPv6: the one that its port allows.
 
     The kernel asks for the neighbours of a packet that it forwards from such an address
@@ -199,7 +200,6 @@ def _families_of_pods(eni: NodeENI) -> frozenset[int]:
 
 def _sysctls(eni: NodeENI) -> State:
     device = eni.link.device
-    slaves = [eni.host_slave] if eni.ipvlan else []
     found = {"net/ipv4/" + path.format(device): value for path, value in _V4.items()}
     # An l3s pod's ARP request for a pod of the node's other ENI goes over the wire with the node's
     # own address as sender, and would be dropped there as a martian, where the node answers for its
@@ -219,10 +219,10 @@ def _sysctls(eni: NodeENI) -> State:
         if eni.may_forward_ipv6:  # that of any link has the kernel forget default routes
             found[_V6_ANSWERS.format(device)] = "1"
             found[IPV6_FORWARDING.path] = IPV6_FORWARDING.value
-        for slave in slaves:
+        for slave in eni.slaves_on_node:
             found |= silent_ipv6(slave)
     else:
-        for link in (device, *slaves):
+        for link in (device, *eni.slaves_on_node):
             found |= no_ipv6(link)
     return sysctls(found)
 

@@ -6,12 +6,15 @@ stack, where kube-proxy needs it. l3s, l3: a pod's packets leave as if the node 
 
 The node reaches the pods through the host's slave. In l3s and l3 that slave also has the addresses
 that pods must find on the node, because ipvlan sends a packet for an address that no slave has out
-of the ENI.
+of the ENI. A third one is down and keeps the ENI's own addresses from pods.
 """
+
+from collections.abc import Collection
+from dataclasses import replace
 
 from openeni_crds import names
 from openeni_nodeagent.addresses import address_bits, default_cidr, family_of, host_cidr
-from openeni_nodeagent.datapath.links import NodeENI, NodePod, gateway, kernel_mode
+from openeni_nodeagent.datapath.links import NodeENI, NodePod, chosen_index, gateway, kernel_mode
 from openeni_nodeagent.datapath.model import (
     IPVLAN,
     TABLE_MAIN,
@@ -28,18 +31,7 @@ from openeni_nodeagent.datapath.nft_sets import joined
 
 def slave_items(eni: NodeENI) -> set[Item]:
     """Return the host's slave, and in l3s and l3 its addresses."""
-    items: set[Item] = {
-        Link(
-            eni.host_slave,
-            eni.host_slave_index,
-            IPVLAN,
-            eni.facts.mac,
-            eni.facts.mtu,
-            parent=eni.link.ifindex,
-            mode=kernel_mode(eni.facts.datapath),
-            alias=names.LINK_ALIAS,
-        )
-    }
+    items: set[Item] = {_slave_on_node(eni, eni.host_slave)}
     if not eni.layer_2:
         # A node-local DNS answers with its address. It must be the source of nothing else, as when
         # kube-proxy masquerades what it sends to the pods.
@@ -52,6 +44,31 @@ def slave_items(eni: NodeENI) -> set[Item]:
             if family_of(address) in eni.families
         }
     return items
+
+
+def reserving_items(eni: NodeENI, own: Collection[Address]) -> set[Item]:
+    """Return the slave that reserves the addresses that the ENI has of its `own`.
+
+    ipvlan lets no other slave have what one has (ipvlan_addr_busy), but passes packets to those
+    alone that are up (ipvlan_open): this one stays down. A pod that had taken one of the addresses
+    would get what the ENI is sent, such as its gateways' answers to ARP.
+    """
+    slave = replace(_slave_on_node(eni, eni.reserving_slave), up=False)
+    bits = ((a.address, address_bits(family_of(a.address))) for a in own)
+    return {slave, *(Address(slave.index, address, size, no_source=True) for address, size in bits)}
+
+
+def _slave_on_node(eni: NodeENI, name: str) -> Link:
+    return Link(
+        name,
+        chosen_index(name),
+        IPVLAN,
+        eni.facts.mac,
+        eni.facts.mtu,
+        parent=eni.link.ifindex,
+        mode=kernel_mode(eni.facts.datapath),
+        alias=names.LINK_ALIAS,
+    )
 
 
 def plan_pod(pod: NodePod) -> PodPlan:

@@ -96,6 +96,16 @@ class NodeENI:
     def host_slave_index(self) -> int:
         return chosen_index(self.host_slave)
 
+    @property
+    def reserving_slave(self) -> str:
+        """The name of the slave that keeps the ENI's own addresses from its pods."""
+        return names.reserving_slave(self.link.ifindex)
+
+    @property
+    def slaves_on_node(self) -> tuple[str, ...]:
+        """The names of its slaves in the node's namespace, which its pods do not have."""
+        return (self.host_slave, self.reserving_slave) if self.ipvlan else ()
+
     def primary(self, family: int) -> str:
         """Return the primary address of this family, "" if there is none."""
         return _first_of_family(self.facts.primary, family)

@@ -164,14 +164,14 @@ def former_tables(state: State, enis: Mapping[str, _T]) -> dict[int, _T]:
 
 
 def is_host_slave(link: Link) -> bool:
-    """Return True for the host's slave of an ENI.
+    """Return True for a slave of an ENI that no pod has.
 
     The kernel sets no alias at a link's creation (rtnl_create_link), so an agent that was killed in
     between leaves one without; its name and its parent tell that it is ours. Its index does so once
     somebody has given it another name and alias.
     """
-    name = names.host_slave(link.parent)
-    named = link.name == name or link.index == chosen_index(name)
+    ours = names.host_slave(link.parent), names.reserving_slave(link.parent)
+    named = any(link.name == name or link.index == chosen_index(name) for name in ours)
     return link.kind == IPVLAN and (named or link.alias == names.LINK_ALIAS)
 
 

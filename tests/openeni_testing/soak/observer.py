@@ -20,7 +20,7 @@ PODS_TABLES: Final = {"9999", "9998", "9997"}
 PROTOCOL: Final = "94"
 # Names, tables and marks that depend on the NIC's index; the first mark is that of replies.
 _NIC: Final = re.compile(
-    r"\boeni-\d+\b|\beni\d+(?![0-9a-z])|\b1\d{4}\b|\boif \d+\b"
+    r"\boeni[-_]\d+\b|\beni\d+(?![0-9a-z])|\b1\d{4}\b|\boif \d+\b"
     r"|(?<=fwmark )0x(?!10000/)[0-9a-f]+|(?<=mark )& 0x[0-9a-f]{8} \| 0x(?!00010000)[0-9a-f]{8}"
 )
 _TAIL: Final = re.compile(r" (error -?\d+|pref medium|linkdown|dead|\[detached\])")

@@ -1,12 +1,12 @@
-"""Tell which addresses an ENI's slave on the host lacks. Pure.
+"""Tell which addresses an ENI's slaves on the host lack. Pure.
 
-A pod of the ENI may have given itself one of the node's that the slave is to get.
+A pod of the ENI may have given itself one of the node's, or of the ENI's, that a slave is to get.
 """
 
 from collections.abc import Callable, Collection
 from typing import TypeAlias
 
-from openeni_nodeagent.datapath.links import NodeENI
+from openeni_nodeagent.datapath.links import NodeENI, chosen_index
 from openeni_nodeagent.datapath.model import Address, Verb
 from openeni_nodeagent.datapath.node.plan import Differences, eni_part
 from openeni_nodeagent.datapath_api import ENIFacts
@@ -15,11 +15,10 @@ FreeAddresses: TypeAlias = Callable[[ENIFacts, Collection[str]], None]
 
 
 def missing_addresses(eni: NodeENI, found: Differences) -> frozenset[str]:
-    """Return the addresses that the host's slave is still to get."""
+    """Return the addresses that the host's slaves are still to get."""
+    slaves = frozenset(map(chosen_index, eni.slaves_on_node))
     return frozenset(
         o.item.address
         for o in found.get(eni_part(eni.facts.mac), ())
-        if isinstance(o.item, Address)
-        and o.item.index == eni.host_slave_index
-        and o.verb is not Verb.REMOVE
+        if isinstance(o.item, Address) and o.item.index in slaves and o.verb is not Verb.REMOVE
     )

@@ -1,0 +1,118 @@
+"""Root in an ipvlan pod with CAP_NET_ADMIN gives itself what its ENI itself has.
+
+It would get what the ENI is sent: the answers of gateways to ARP and neighbour discovery, without
+which the node forwards nothing for its other pods.
+"""
+
+from collections.abc import Generator
+from functools import partial
+from socket import if_nametoindex
+from typing import Final
+
+import pytest
+
+from openeni_crds import names
+from openeni_nodeagent.addresses import IPV4, IPV6, link_local
+from openeni_testing.network.netns import Namespace
+from openeni_testing.network.neutron import OUTSIDE, OUTSIDE_6, NeutronNetwork
+from openeni_testing.network.node import Node, Pod, eni_facts
+from openeni_testing.network.one_eni import MODES
+
+pytestmark = [pytest.mark.root, pytest.mark.ipvlan]
+PODS: Final = (("10.98.0.11", "fd98::11"), ("10.98.0.12", "fd98::12"))
+OUTSIDES: Final = {IPV4: OUTSIDE, IPV6: OUTSIDE_6}
+
+
+@pytest.fixture(params=MODES[1:])
+def node(request: pytest.FixtureRequest) -> Generator[Node]:
+    network = NeutronNetwork()
+    made = Node("node", network, "10.99.0.11", "fd99::11")
+    eni = eni_facts("eni", 10, request.param, dual=True)
+    port = made.attach("ens7", eni, (*PODS[0], *PODS[1]))
+    if request.param.ipvlan_mode == "L3":
+        network.answer_arp(port)
+    for name, addresses in zip(("bad", "good"), PODS, strict=True):
+        made.add(name, eni, *addresses)
+    yield made
+    made.close()
+    network.close()
+
+
+def own(pod: Pod) -> frozenset[str]:
+    """Return the addresses of the pod's ENI."""
+    return frozenset((*pod.facts.eni.primary, link_local(pod.facts.eni.mac)))
+
+
+def take(pod: Pod) -> None:
+    commands = (f"addr replace {address} dev eth0 nodad" for address in own(pod))
+    batch = "\n".join(commands)
+    pod.namespace.program("sh", "-c", f"echo '{batch}' | ip -force -batch - || true")
+
+
+def has_own(pod: Pod) -> bool:
+    shown = pod.namespace.program("ip", "-o", "addr")
+    return any(f" {address}/" in shown for address in own(pod))
+
+
+def reserving(node: Node) -> str:
+    return names.reserving_slave(node.namespace.run(if_nametoindex, "ens7"))
+
+
+def reaches_outside(node: Node, pod: Pod) -> dict[int, bool]:
+    """Return by family whether a pod reaches what is beyond its subnet, of which nothing is known.
+
+    The node knows none of its neighbours, so it has to ask.
+    """
+    node.namespace.ip("neigh flush dev ens7")  # of both families
+    return {family: pod.namespace.ping(address) for family, address in OUTSIDES.items()}
+
+
+@pytest.fixture
+def outside(node: Node) -> dict[int, bool]:
+    """Which families lead outside at all."""
+    return reaches_outside(node, node.pods[1])
+
+
+def test_the_enis_own_addresses_are_not_to_be_had(node: Node, outside: dict[int, bool]) -> None:
+    bad, good = node.pods
+    assert all(outside.values())
+    take(bad)
+    assert not has_own(bad)
+    assert reaches_outside(node, good) == outside
+    report = node.look(into=True)
+    assert (report.errors, report.broken, report.repairs) == ({}, frozenset(), ())
+
+
+def test_a_pod_that_has_them_already_loses_them(node: Node, outside: dict[int, bool]) -> None:
+    """As after an upgrade from a version that reserved none, or once somebody has deleted it."""
+    bad, good = node.pods
+    node.namespace.ip(f"link del {reserving(node)}")
+    take(bad)
+    assert has_own(bad)
+    report = node.look()
+    assert (report.errors, report.broken) == ({}, frozenset({bad.facts}))
+    assert "address" in {repair.kind for repair in report.repairs}
+    node.run(partial(node.datapath.add, rebuilds=True), bad.facts, bad.namespace.path)
+    node.run(node.datapath.finish_add, bad.facts)
+    take(bad)
+    assert not has_own(bad)
+    assert reaches_outside(node, good) == outside
+    report = node.look(into=True)
+    assert (report.errors, report.broken, report.differing) == ({}, frozenset(), {})
+
+
+def test_the_slave_that_keeps_them_is_down_again(node: Node, outside: dict[int, bool]) -> None:
+    """Up, it gets what the ENI is sent. As it goes down, it loses its IPv6 addresses once more."""
+    _, good = node.pods
+    node.namespace.ip(f"link set {reserving(node)} up")
+    assert "DOWN" not in shown(node.namespace, reserving(node))
+    for found in ("link", "address"):
+        assert found in {repair.kind for repair in node.look().repairs}
+    report = node.look()
+    assert (report.errors, report.repairs) == ({}, ())
+    assert "DOWN" in shown(node.namespace, reserving(node))
+    assert reaches_outside(node, good) == outside
+
+
+def shown(namespace: Namespace, link: str) -> str:
+    return namespace.program("ip", "-br", "link", "show", link)
