@@ -102,9 +102,10 @@ def _kernel() -> tuple[tuple[str, str], ...]:
         names.RULE_WAY_BACK,
     )
     links = (
-        f"{code(names.LINK_PREFIX + '<hash>')} for a veth pod, "
-        f"{code(names.LINK_PREFIX + '-<index>')} for the node's own slave of an ENI; alias "
-        f"{code(names.LINK_ALIAS)}"
+        f"{code(names.LINK_PREFIX + '<hash>')} for a veth pod; of an `IPVlan` ENI "
+        f"{code(names.LINK_PREFIX + '-<index>')}, the node's own slave, and "
+        f"{code(names.LINK_PREFIX + '_<index>')}, which stays down and reserves the ENI's own "
+        f"addresses; alias {code(names.LINK_ALIAS)}"
     )
     return (
         (
@@ -118,7 +119,10 @@ def _kernel() -> tuple[tuple[str, str], ...]:
             f"{names.TABLE_ENI_BASE} + its interface index; also the group of its veth ends",
         ),
         ("links on the node", links),
-        ("nftables", f"tables {code(names.NFT_TABLE)} of the families `inet` and `netdev`"),
+        (
+            "nftables",
+            f"tables {code(names.NFT_TABLE)} of `inet` and `netdev`, and with an `L2` ENI of `arp`",
+        ),
         (
             "bits of a packet's mark",
             f"{code(f'{names.MARK_MASK:#010x}')}, or those of `agent.markMask`",

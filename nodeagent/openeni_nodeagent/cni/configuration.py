@@ -9,19 +9,22 @@ is left.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
 from openeni_crds.conditions import Condition, Reason, Type, condition
-from openeni_crds.meta import DECODE_ERRORS
+from openeni_crds.meta import DECODE_ERRORS, decodable, decode
 from openeni_crds.names import CNI_NAME
+from openeni_nodeagent.cni.conflist import folded, read_object
 
 CONFLIST: Final = f"10-{CNI_NAME}.conflist"
 SUFFIXES: Final = (".conf", ".conflist", ".json")  # those that containerd and CRI-O read
-# They configure no network of their own: the loopback device, and one that calls the next plugin.
-COMPANIONS: Final = frozenset({"loopback", "multus", "multus-shim"})
+# They configure no network of their own: one that calls the next plugin, and the loopback device,
+# which is all that pods would get if it came first.
+_DELEGATING: Final = frozenset({"multus", "multus-shim"})
+_LOOPBACK: Final = "loopback"
 
 
 class Action(Enum):
@@ -85,18 +88,16 @@ def _other(names: Iterable[str]) -> Condition:
     return condition(Type.CNI_CONFIGURED, Reason.OTHER_CNI, message, status=False)
 
 
-class _Plugin(Struct, frozen=True):
+@decodable
+class _Named(Struct):
     type: str = ""
 
 
-class _Configuration(Struct, frozen=True):
-    """A network configuration (`type`) or a list of them (`plugins`)."""
+@decodable
+class _Configuration(_Named):
+    """A network configuration (`type`) or a list of them (`plugins`), their keys in any case."""
 
-    type: str = ""
-    plugins: tuple[_Plugin, ...] = ()
-
-
-_decoder: Final = msgspec.json.Decoder(_Configuration)  # at import: `openeni_crds.meta.decodable`
+    plugins: list[dict[str, Any]] = msgspec.field(default_factory=list[dict[str, Any]])
 
 
 def is_other(name: str, content: bytes) -> bool:
@@ -104,8 +105,10 @@ def is_other(name: str, content: bytes) -> bool:
     if name == CONFLIST or not name.endswith(SUFFIXES):
         return False
     try:
-        found = _decoder.decode(content)
-    except DECODE_ERRORS:
+        found = decode(folded(read_object(content)), _Configuration)
+        plugins = [decode(folded(plugin), _Named) for plugin in found.plugins]
+    except (*DECODE_ERRORS, ValueError):
         return True  # the runtime stops at it
-    kinds = {found.type, *(plugin.type for plugin in found.plugins)} - {""}
-    return not kinds or not kinds <= COMPANIONS
+    kinds = {one.type for one in (found, *plugins)} - {""}
+    alone = _DELEGATING if name < CONFLIST else {*_DELEGATING, _LOOPBACK}
+    return not kinds or not kinds <= alone

@@ -6,13 +6,15 @@ versions are the administrator's, too: libcni calls every plugin of a list in th
 that the list and libcni know (decision 0061), and asks none of them whether it knows it.
 """
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Final, NamedTuple, TypeAlias
+from typing import Annotated, Any, Final, NamedTuple, TypeAlias, cast
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import Meta, Struct
 
-from openeni_crds.meta import DECODE_ERRORS
+from openeni_crds.meta import DECODE_ERRORS, Json, decodable, decode
 from openeni_crds.names import CNI_NAME
 from openeni_nodeagent.cni.protocol import VERSIONS
 
@@ -35,20 +37,29 @@ class Conflist:
 # What libcni reads of a list, and stops at: `NetworkConfFromBytes`, `NetworkPluginConfFromBytes`
 # (libcni/conf.go) and `PluginConf` (pkg/types/types.go) of containernetworking/cni 1.3. It looks
 # the keys of a list up as they are, but has those of a plugin decoded by Go, which takes them in
-# any case and null for nothing. The patterns are in ASCII, as strings.ToLower and strconv.Atoi.
+# any case and null for nothing. The patterns are in ASCII, as strings.ToLower and strconv.Atoi,
+# which has 64 bits.
 _Flag: TypeAlias = bool | Annotated[str, Meta(pattern=r"(?ai)\A(true|false)\Z")]
-_Version = Annotated[str, Meta(pattern=r"(?a)\A([+-]?\d+(\.[+-]?\d+){0,2})?\Z")]
+_Version = Annotated[str, Meta(pattern=r"(?a)\A([+-]?\d{1,18}(\.[+-]?\d{1,18}){0,2})?\Z")]
 _Strings: TypeAlias = list[str | None]
 
 
+@decodable
 class _List(Struct, rename="camel"):
     name: str
-    plugins: Annotated[list[Raw], Meta(min_length=1)]
+    plugins: Annotated[list[dict[str, Any]], Meta(min_length=1)]
     cni_version: str = ""
     cni_versions: list[_Version] = msgspec.field(default_factory=list[_Version])
     disable_check: _Flag = False
     disable_gc: _Flag = msgspec.field(name="disableGC", default=False)
     load_only_inlined_plugins: _Flag = False
+
+
+@decodable
+class _ListOfVersions(_List, rename="camel"):
+    """A list with `cniVersions`: libcni looks at the other one, too."""
+
+    cni_version: _Version = ""
 
 
 class _IPAM(Struct):
@@ -67,8 +78,9 @@ class _Attachment(Struct):
     ifname: str = ""
 
 
+@decodable
 class _Plugin(Struct):
-    """Holds what libcni reads of a plugin; the names are those of its keys in lower case."""
+    """Holds what libcni reads of a plugin; the names are those of its keys, folded."""
 
     type: Annotated[str, Meta(min_length=1)]
     capabilities: dict[str, bool | None] = msgspec.field(default_factory=dict[str, bool | None])
@@ -76,7 +88,7 @@ class _Plugin(Struct):
     cniversion: str = ""
     ipam: _IPAM = msgspec.field(default_factory=_IPAM)
     dns: _DNS = msgspec.field(default_factory=_DNS)
-    prevresult: dict[str, Raw] = msgspec.field(default_factory=dict[str, Raw])
+    prevresult: Json = msgspec.field(default_factory=Json)
     attachments: list[_Attachment | None] = msgspec.field(
         name="cni.dev/valid-attachments", default_factory=list[_Attachment | None]
     )
@@ -88,57 +100,92 @@ class _Versions(NamedTuple):
 
 
 _OWN_VERSIONS: Final = _Versions(CNI_VERSION, VERSIONS)
+_SHOWN: Final = 30  # characters of a number
 _NESTED: Final = ("ipam", "dns", "cni.dev/valid-attachments")  # those with keys that Go decodes
-# At import: `openeni_crds.meta.decodable`
-_list_decoder: Final = msgspec.json.Decoder(_List)
-_plugin_decoder: Final = msgspec.json.Decoder(_Plugin)
-_values_decoder: Final = msgspec.json.Decoder(list[Raw])
-_keys_decoder: Final = msgspec.json.Decoder(dict[str, Raw])
 _OURS: Final = frozenset({"cniVersion", "cniVersions", "name", "plugins"})
+_FLAGS: Final = ("disableCheck", "disableGC", _INLINED_ONLY)
+# The last: a lone surrogate, which JSON can have and a file of UTF-8 cannot.
+_ERRORS: Final = (*DECODE_ERRORS, ValueError)
 
 
 def conflist(installed: bytes | None = None) -> Conflist:
     """Return the list to install in the place of the one that is there."""
+    bare = _encode({}, [], frozenset(), _OWN_VERSIONS)
     if installed is None:
-        return Conflist(_encode({}, [], frozenset(), _OWN_VERSIONS))
+        return Conflist(bare)
     try:
-        before = _list_decoder.decode(installed)
-        given = [(_read_plugin(plugin), plugin) for plugin in before.plugins]
-        keys = _keys_decoder.decode(installed)
-    except DECODE_ERRORS as error:
-        return Conflist(_encode({}, [], frozenset(), _OWN_VERSIONS), str(error))
-    others = [(plugin, raw) for plugin, raw in given if plugin.type != CNI_NAME]
-    taken = {name for plugin, _ in others for name, used in plugin.capabilities.items() if used}
-    kept = {key: value for key, value in keys.items() if key not in _OURS}
-    versions = _versions(before) if others else _OWN_VERSIONS
-    return Conflist(_encode(kept, [raw for _, raw in others], frozenset(taken), versions))
+        return Conflist(_with_kept(read_object(installed)))
+    except _ERRORS as error:
+        return Conflist(bare, str(error))
 
 
-def _read_plugin(content: Raw) -> _Plugin:
-    """Return a plugin of a list. Raises one of DECODE_ERRORS where libcni has an error."""
-    keys = _lower_keys(content)
-    for name in _NESTED:
-        if name in keys:
-            keys[name] = _with_lower_keys(keys[name])
-    return _plugin_decoder.decode(msgspec.json.encode(keys))
+def read_object(content: bytes) -> Json:
+    """Return what Go reads: bytes that are no UTF-8 are U+FFFD, of equal keys the last one counts.
+
+    A number that float64 has not is an error. Raises ValueError and RecursionError.
+    """
+    text = content.decode(errors="replace")
+    found = json.loads(text, parse_float=_finite, parse_int=_whole, parse_constant=_refuse)
+    if isinstance(found, dict):
+        return cast("Json", found)
+    raise ValueError("it is no object")
 
 
-def _lower_keys(content: Raw) -> dict[str, Raw]:
-    """Return the keys of an object in lower case, without those that have no value.
+def folded(given: Mapping[str, Any]) -> Json:
+    """Return what Go decodes of an object: keys in any case, without those that have no value.
 
     libcni sorts them before it decodes them: of two in different case the last one counts.
     """
-    found = sorted(_keys_decoder.decode(content).items())
-    return {key.lower(): value for key, value in found if bytes(value) != b"null"}
+    return {key.casefold(): value for key, value in sorted(given.items()) if value is not None}
 
 
-def _with_lower_keys(value: Raw) -> Raw:
-    match bytes(value)[:1]:
-        case b"{":
-            return Raw(msgspec.json.encode(_lower_keys(value)))
-        case b"[":
-            values = _values_decoder.decode(value)
-            return Raw(msgspec.json.encode([_with_lower_keys(one) for one in values]))
+def _finite(text: str) -> float:
+    if abs(number := float(text)) == float("inf"):
+        raise ValueError(f"{text[:_SHOWN]} is too large a number")
+    return number
+
+
+def _whole(text: str) -> int:
+    _finite(text)
+    return int(text)
+
+
+def _refuse(text: str) -> None:
+    raise ValueError(f"{text} is no JSON")
+
+
+def _with_kept(keys: Json) -> bytes:
+    """Return the list with what is kept of another. Raises one of _ERRORS."""
+    before = decode(keys, _ListOfVersions if "cniVersions" in keys else _List)
+    given = [(_read_plugin(plugin), plugin) for plugin in before.plugins]
+    others = [(plugin, content) for plugin, content in given if plugin.type != CNI_NAME]
+    taken = {name for plugin, _ in others for name, used in plugin.capabilities.items() if used}
+    kept = {key: value for key, value in keys.items() if key not in _OURS}
+    kept |= {key: _is_set(kept[key]) for key in _FLAGS if key in kept}
+    versions = _versions(before) if others else _OWN_VERSIONS
+    return _encode(kept, [content for _, content in others], frozenset(taken), versions)
+
+
+def _is_set(flag: _Flag) -> bool:
+    """Return a flag as older libcni, which knows no strings, reads it too."""
+    return flag if isinstance(flag, bool) else flag.lower() == "true"
+
+
+def _read_plugin(content: Json) -> _Plugin:
+    """Return a plugin of a list. Raises ValidationError where libcni has an error."""
+    keys = folded(content)
+    for name in _NESTED:
+        if name in keys:
+            keys[name] = _with_folded_keys(keys[name])
+    return decode(keys, _Plugin)
+
+
+def _with_folded_keys(value: object) -> object:
+    match value:
+        case dict():
+            return folded(cast("Json", value))
+        case list():
+            return [_with_folded_keys(one) for one in cast("list[object]", value)]
         case _:
             return value
 
@@ -153,8 +200,8 @@ def _versions(given: _List) -> _Versions:
 
 
 def _encode(
-    kept: dict[str, Raw],
-    chained: list[Raw],
+    kept: Json,
+    chained: list[Json],
     taken: frozenset[str],
     versions: _Versions,
 ) -> bytes:

@@ -79,6 +79,12 @@ def test_other_plugins_are_named() -> None:
         ("87-podman-bridge.conflist", b'{"plugins": [{"type": "bridge"}]}', True),
         ("05-old.conf", b'{"type": "bridge"}', True),
         ("99-loopback.conf", b'{"cniVersion": "0.2.0", "type": "loopback"}', False),
+        ("99-loopback.conf", b'{"Type": "loopback"}', False),
+        ("00-loopback.conf", b'{"type": "loopback"}', True),  # pods would get nothing else
+        ("00-lo.conflist", b'{"plugins": [{"type": "loopback"}]}', True),
+        ("20-cloud.conflist", b'{"plugins": [{"type": "loopback"}, {"Type": "bridge"}]}', True),
+        ("20-cloud.conflist", b'{"plugins": [1]}', True),
+        ("20-list.conf", b"[]", True),
         ("00-multus.conf", b'{"type": "multus", "delegates": [{"type": "x"}]}', False),
         ("00-multus.conf", b'{"type": "multus-shim", "clusterNetwork": "/x"}', False),
         ("10-broken.json", b"{", True),

@@ -79,9 +79,39 @@ def test_what_libcni_decodes_of_a_plugin_may_be_null_as_for_go() -> None:
         assert made(written([plugin]))["plugins"] == [OWN, plugin]
 
 
-@pytest.mark.parametrize("given", [True, "true", "FALSE"])
-def test_a_flag_of_the_list_may_be_a_string_as_for_libcni(given: object) -> None:
-    assert made(written([TUNING], disableCheck=given))["disableCheck"] == given
+@pytest.mark.parametrize(("given", "kept"), [(True, True), ("True", True), ("FALSE", False)])
+def test_a_flag_of_the_list_may_be_a_string_as_for_libcni(given: object, kept: bool) -> None:
+    """An older libcni knows no strings (ConfListFromBytes)."""
+    assert made(written([TUNING], disableCheck=given))["disableCheck"] is kept
+
+
+def test_bytes_that_are_no_utf_8_are_read_as_go_does() -> None:
+    plugin = {"type": "tun\ufffding", "caf\ufffd": "\ufffd"}
+    given = written([OWN, plugin]).replace(b"\\ufffd", b"\xe9")
+    assert b"\xe9" in given
+    assert made(given)["plugins"] == [OWN, plugin]
+
+
+@pytest.mark.parametrize(
+    "twice",
+    [
+        b'"name":1,"name":"x"',
+        b'"plugins":[],"plugins":[]',
+        b'"cniVersions":["x"],"cniVersions":[]',
+        b'"disableGC":null,"disableGC":true',
+    ],
+)
+def test_of_equal_keys_the_last_one_counts_as_for_go(twice: bytes) -> None:
+    given = b"{" + twice + b"," + written([OWN, TUNING])[1:]
+    assert made(given)["plugins"] == [OWN, TUNING]
+    portmap = b'{"type":"portmap","capabilities":{"portMappings":1,"portMappings":true}}'
+    given = written([OWN, {}]).replace(b"{}", portmap)
+    assert made(given)["plugins"][0]["capabilities"] == {"bandwidth": True}
+
+
+def test_a_key_may_have_letters_that_go_takes_for_others() -> None:
+    given = {"type": "portmap", "capabilitie\u017f": {"portMappings": True}}
+    assert made(written([OWN, given]))["plugins"][0]["capabilities"] == {"bandwidth": True}
 
 
 def test_keys_of_an_administrator_stay_and_openenis_own_do_not() -> None:
@@ -125,8 +155,8 @@ def test_what_was_written_is_not_changed_again(installed: bytes) -> None:
 @pytest.mark.parametrize(
     ("installed", "problem"),
     [
-        (b"", "truncated"),
-        (b'{"plugins": [', "truncated"),
+        (b"", "Expecting value"),
+        (b'{"plugins": [', "Expecting value"),
         (b"[]", "object"),
         (b"{}", "name"),
         (b'{"name":"x"}', "plugins"),
@@ -135,8 +165,13 @@ def test_what_was_written_is_not_changed_again(installed: bytes) -> None:
         (written(["portmap"]), "object"),
         (written([OWN, {"capabilities": {"a": True}}]), "type"),
         (written([OWN, {"type": "x", "capabilities": 1}]), "capabilities"),
-        (b"\xff\xfe", "malformed"),
-        (b'{"name":"x","plugins":[{"type":"tun\xffing"}]}', "decode byte 0xff"),
+        (b"\xff\xfe", "Expecting value"),
+        (b'{"name":"x","plugins":[{"type":"x"}],"x":NaN}', "NaN"),
+        (b'{"name":"x","plugins":[{"type":"x"}],"x":1e400}', "1e400"),
+        (b'{"name":"x","plugins":[{"type":"x","y":' + b"9" * 400 + b"}]}", "9" * 30 + " is"),
+        (b'{"name":"x","plugins":[{"type":"x","y":"\\ud800"}]}', "surrogates"),
+        (written([OWN], cniVersion="v1", cniVersions=[]), "[+-]"),
+        (written([OWN], cniVersions=["9" * 20]), "$.cniVersions[0]"),
         (written([OWN], name=1), "name"),
         (written([OWN], cniVersion=None), "cniVersion"),
         (written([OWN], cniVersions=["1.0.0", "1.x"]), "$.cniVersions[1]"),

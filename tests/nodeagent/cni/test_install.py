@@ -175,16 +175,16 @@ def test_what_the_runtime_would_stop_at_is_another_configuration(files: HostFile
         "01-nowhere.conf": "nowhere",
         "02-folder.json": "folder.conf",
         "03-loop.conf": "03-loop.conf",
-        "04-loopback.conf": "loopback",
-        "05-nowhere": "nowhere",
-        "05-of-the-host.conf": "/usr/share/somewhere/loopback.conf",
-        "05-above.conf": "../nowhere.conf",
+        "14-loopback.conf": "loopback",
+        "15-nowhere": "nowhere",
+        "15-of-the-host.conf": "/usr/share/somewhere/loopback.conf",
+        "15-above.conf": "../nowhere.conf",
     }
     for name, leads_to in links.items():
         (files.conf_folder / name).symlink_to(leads_to)
-    os.mkfifo(files.conf_folder / "06-pipe.conflist")
+    os.mkfifo(files.conf_folder / "16-pipe.conflist")
     first_three = tuple(links)[:3]
-    assert files.others() == (*first_three, "06-pipe.conflist")
+    assert files.others() == (*first_three, "16-pipe.conflist")
 
 
 def test_a_folder_of_somebody_else_is_named_with_what_to_do(

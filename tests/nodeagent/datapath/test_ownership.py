@@ -13,7 +13,7 @@ from openeni_crds import names
 from openeni_crds.enipool import Datapath, IPVlanDatapath, IPVlanMode, Mode
 from openeni_nodeagent.datapath import ownership
 from openeni_nodeagent.datapath.eni import plan_eni
-from openeni_nodeagent.datapath.links import NodeENI, NodePod, pod_on_node
+from openeni_nodeagent.datapath.links import NodeENI, NodePod, chosen_index, pod_on_node
 from openeni_nodeagent.datapath.marks import Mark, Marks
 from openeni_nodeagent.datapath.model import (
     IPVLAN,
@@ -158,10 +158,11 @@ def test_of_any_part_of_a_nodes_state_each_owner_gets_what_it_planned(
         assert whose(state, pod) == (without_sysctls(plan_pod(pod).host) & state) - offload
         assert parts[pod_part(pod.facts)] == whose(state, pod) | offload
         found = parts[eni_part(eni.facts.mac)]
-        slave = any(isinstance(i, Link) and i.name == eni.host_slave for i in state)
+        links = {i.index for i in state if isinstance(i, Link)}
         # An address is known to be a slave's by its link; without the link it is gone, too.
-        on_slave = {i for i in state if isinstance(i, Address) and i.index == eni.host_slave_index}
-        assert found == (node.eni(pod) & state) - (frozenset() if slave else on_slave)
+        gone = set(map(chosen_index, eni.slaves_on_node)) - links
+        on_slaves = {i for i in state if isinstance(i, Address) and i.index in gone}
+        assert found == (node.eni(pod) & state) - on_slaves
 
 
 @each_mode
