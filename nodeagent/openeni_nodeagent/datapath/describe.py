@@ -59,7 +59,8 @@ def _(item: Link) -> str:
 @text.register
 def _(item: Address) -> str:
     how = {IPV4: " scope link", IPV6: " deprecated"}[family_of(item.address)]
-    return f"address {item.address}/{item.prefix}{how * item.no_source} on link {item.index}"
+    lost = "" if item.is_routed else " without its local route"
+    return f"address {item.address}/{item.prefix}{how * item.no_source} on link {item.index}{lost}"
 
 
 @text.register

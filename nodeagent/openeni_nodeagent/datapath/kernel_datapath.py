@@ -123,11 +123,11 @@ class KernelDatapath:
             run = NodeReconcile(wanted, self._marks, self._given, others, free, noted)
             report, plan = run.run(snapshot, hold)
             nics = {(eni.facts.mac, eni.link.ifindex) for eni in plan.enis}
-            configured = dict(nics & last.configured.items())
-            self._last = LastLook(configured, plan.wanted, wanted.node)
-            report = self._taken.report(report, wanted)
             before, self._addresses = self._addresses, {plan.node_addresses}
-            report = replace(report, readdressed=before != self._addresses)
+            is_readdressed = before != self._addresses  # and its pods learn that at the next look
+            node = None if is_readdressed else wanted.node
+            self._last = LastLook(dict(nics & last.configured.items()), plan.wanted, node)
+            report = replace(self._taken.report(report, wanted), readdressed=is_readdressed)
             self._given, self._node = run.given, wanted.node
             self._wanted, self._errors = wanted.enis, report.errors
             usable = NoCarrierError | None  # without a carrier it has all else that pods need

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openeni_crds import names
-from openeni_nodeagent.datapath.describe import sentence
+from openeni_nodeagent.datapath.describe import sentence, text
 from openeni_nodeagent.datapath.diff import diff, in_order
 from openeni_nodeagent.datapath.model import (
     NIC,
@@ -252,3 +252,10 @@ def test_differences_are_sentences() -> None:
     assert f"{default} is missing" in sentences
     assert "IPv4 rule 490 iif lo oif ens9 lookup 10009 is missing" in sentences
     assert "IPv4 rule 600 fwmark 0x20000/0x1f0000 lookup 10009 is missing" in sentences
+
+
+def test_an_address_is_not_called_needless_for_what_it_has_lost() -> None:
+    address = Address(7, "10.98.0.10", 32)
+    (first, second) = diff(frozenset({replace(address, is_routed=False)}), frozenset({address}))
+    assert sentence(first) == f"{text(address)} without its local route should not be there"
+    assert sentence(second) == f"{text(address)} is missing"
