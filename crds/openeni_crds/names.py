@@ -98,7 +98,7 @@ SELECTOR_AGENTS: Final = f"{SELECTOR_OURS}=agent"
 # On the node. The kernel keeps them on routes (rtm_protocol), rules (FRA_PROTOCOL) and neighbours
 # (NDA_PROTOCOL); 94 is not in iproute2's rt_protos nor used by the routing daemons listed there.
 PROTOCOL: Final = 94
-LINK_PREFIX: Final = "oeni"  # of veth ends "oeni<hash>", and of the two below
+LINK_PREFIX: Final = "oeni"  # of veth ends "oeni<hash>", and of an ENI's slaves on the host
 LINK_ALIAS: Final = "openeni"
 TABLE_PODS: Final = 9999  # the route of each veth pod on this node; looked up before all else
 TABLE_L2_PODS: Final = 9998  # the same of l2 pods

@@ -15,9 +15,9 @@ import msgspec
 from msgspec import Struct
 
 from openeni_crds.conditions import Condition, Reason, Type, condition
-from openeni_crds.meta import DECODE_ERRORS, decodable, decode
+from openeni_crds.meta import decodable, decode
 from openeni_crds.names import CNI_NAME
-from openeni_nodeagent.cni.conflist import folded, read_object
+from openeni_nodeagent.cni.conflist import READ_ERRORS, folded, read_object
 
 CONFLIST: Final = f"10-{CNI_NAME}.conflist"
 SUFFIXES: Final = (".conf", ".conflist", ".json")  # those that containerd and CRI-O read
@@ -107,7 +107,7 @@ def is_other(name: str, content: bytes) -> bool:
     try:
         found = decode(folded(read_object(content)), _Configuration)
         plugins = [decode(folded(plugin), _Named) for plugin in found.plugins]
-    except (*DECODE_ERRORS, ValueError):
+    except READ_ERRORS:
         return True  # the runtime stops at it
     kinds = {one.type for one in (found, *plugins)} - {""}
     alone = _DELEGATING if name < CONFLIST else {*_DELEGATING, _LOOPBACK}

@@ -105,18 +105,17 @@ _NESTED: Final = ("ipam", "dns", "cni.dev/valid-attachments")  # those with keys
 _OURS: Final = frozenset({"cniVersion", "cniVersions", "name", "plugins"})
 _FLAGS: Final = ("disableCheck", "disableGC", _INLINED_ONLY)
 # The last: a lone surrogate, which JSON can have and a file of UTF-8 cannot.
-_ERRORS: Final = (*DECODE_ERRORS, ValueError)
+READ_ERRORS: Final = (*DECODE_ERRORS, ValueError)
 
 
 def conflist(installed: bytes | None = None) -> Conflist:
     """Return the list to install in the place of the one that is there."""
-    bare = _encode({}, [], frozenset(), _OWN_VERSIONS)
     if installed is None:
-        return Conflist(bare)
+        return Conflist(_BARE)
     try:
         return Conflist(_with_kept(read_object(installed)))
-    except _ERRORS as error:
-        return Conflist(bare, str(error))
+    except READ_ERRORS as error:
+        return Conflist(_BARE, str(error))
 
 
 def read_object(content: bytes) -> Json:
@@ -155,7 +154,7 @@ def _refuse(text: str) -> None:
 
 
 def _with_kept(keys: Json) -> bytes:
-    """Return the list with what is kept of another. Raises one of _ERRORS."""
+    """Return the list with what is kept of another. Raises one of READ_ERRORS."""
     before = decode(keys, _ListOfVersions if "cniVersions" in keys else _List)
     given = [(_read_plugin(plugin), plugin) for plugin in before.plugins]
     others = [(plugin, content) for plugin, content in given if plugin.type != CNI_NAME]
@@ -217,3 +216,6 @@ def _encode(
         "plugins": [own, *chained],
     }
     return msgspec.json.format(msgspec.json.encode(body), indent=2) + b"\n"
+
+
+_BARE: Final = _encode({}, [], frozenset(), _OWN_VERSIONS)

@@ -219,10 +219,10 @@ def _sysctls(eni: NodeENI) -> State:
         if eni.may_forward_ipv6:  # that of any link has the kernel forget default routes
             found[_V6_ANSWERS.format(device)] = "1"
             found[IPV6_FORWARDING.path] = IPV6_FORWARDING.value
-        for slave in eni.slaves_on_node:
+        for slave in eni.host_slaves:
             found |= silent_ipv6(slave)
     else:
-        for link in (device, *eni.slaves_on_node):
+        for link in (device, *eni.host_slaves):
             found |= no_ipv6(link)
     return sysctls(found)
 

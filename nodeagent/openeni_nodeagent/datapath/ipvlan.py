@@ -31,7 +31,7 @@ from openeni_nodeagent.datapath.nft_sets import joined
 
 def slave_items(eni: NodeENI) -> set[Item]:
     """Return the host's slave, and in l3s and l3 its addresses."""
-    items: set[Item] = {_slave_on_node(eni, eni.host_slave)}
+    items: set[Item] = {_host_slave(eni, eni.host_slave)}
     if not eni.layer_2:
         # A node-local DNS answers with its address. It must be the source of nothing else, as when
         # kube-proxy masquerades what it sends to the pods.
@@ -47,18 +47,18 @@ def slave_items(eni: NodeENI) -> set[Item]:
 
 
 def reserving_items(eni: NodeENI, own: Collection[Address]) -> set[Item]:
-    """Return the slave that reserves the addresses that the ENI has of its `own`.
+    """Return the slave that reserves the ENI's `own` addresses, and these on it.
 
     ipvlan lets no other slave have what one has (ipvlan_addr_busy), but passes packets to those
     alone that are up (ipvlan_open): this one stays down. A pod that had taken one of the addresses
     would get what the ENI is sent, such as its gateways' answers to ARP.
     """
-    slave = replace(_slave_on_node(eni, eni.reserving_slave), up=False)
+    slave = replace(_host_slave(eni, eni.reserving_slave), up=False)
     bits = ((a.address, address_bits(family_of(a.address))) for a in own)
     return {slave, *(Address(slave.index, address, size, no_source=True) for address, size in bits)}
 
 
-def _slave_on_node(eni: NodeENI, name: str) -> Link:
+def _host_slave(eni: NodeENI, name: str) -> Link:
     return Link(
         name,
         chosen_index(name),

@@ -102,7 +102,7 @@ class NodeENI:
         return names.reserving_slave(self.link.ifindex)
 
     @property
-    def slaves_on_node(self) -> tuple[str, ...]:
+    def host_slaves(self) -> tuple[str, ...]:
         """The names of its slaves in the node's namespace, which its pods do not have."""
         return (self.host_slave, self.reserving_slave) if self.ipvlan else ()
 

@@ -170,9 +170,11 @@ def is_host_slave(link: Link) -> bool:
     between leaves one without; its name and its parent tell that it is ours. Its index does so once
     somebody has given it another name and alias.
     """
+    if link.kind != IPVLAN:
+        return False
     ours = names.host_slave(link.parent), names.reserving_slave(link.parent)
     named = any(link.name == name or link.index == chosen_index(name) for name in ours)
-    return link.kind == IPVLAN and (named or link.alias == names.LINK_ALIAS)
+    return named or link.alias == names.LINK_ALIAS
 
 
 def is_on_node(link: Link) -> bool:

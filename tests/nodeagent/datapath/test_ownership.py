@@ -160,7 +160,7 @@ def test_of_any_part_of_a_nodes_state_each_owner_gets_what_it_planned(
         found = parts[eni_part(eni.facts.mac)]
         links = {i.index for i in state if isinstance(i, Link)}
         # An address is known to be a slave's by its link; without the link it is gone, too.
-        gone = set(map(chosen_index, eni.slaves_on_node)) - links
+        gone = set(map(chosen_index, eni.host_slaves)) - links
         on_slaves = {i for i in state if isinstance(i, Address) and i.index in gone}
         assert found == (node.eni(pod) & state) - on_slaves
 

@@ -36,8 +36,7 @@ def check(promtool: Path, folder: Path, rules: Json, cases: Mapping[str, Case]) 
 
     `rules` is the PrometheusRule's spec, which is a file of rules to Prometheus.
     """
-    (group,) = rules["groups"]
-    by_name = {rule["alert"]: rule for rule in group["rules"]}
+    by_name = _by_name(rules)
     tests = [_test(name, case, by_name[case.alert]) for name, case in cases.items()]
     return _said(promtool, folder, rules, tests)
 
@@ -55,18 +54,22 @@ def check_counter(
 
     `moments`: whether the alert fires at these scrapes.
     """
-    (group,) = rules["groups"]
-    (rule,) = (rule for rule in group["rules"] if rule["alert"] == case.alert)
+    rule = _by_name(rules)[case.alert]
     (counter,) = case.series
     values = " ".join(f"{value:g}" for value in accumulate(grown))
     series = {"series": _name(counter, "n1", "a"), "values": values}
     return _said(promtool, folder, rules, [_written(case.alert, case, rule, [series], moments)])
 
 
+def _by_name(rules: Json) -> dict[str, Json]:
+    (group,) = rules["groups"]
+    return {rule["alert"]: rule for rule in group["rules"]}
+
+
 def _said(promtool: Path, folder: Path, rules: Json, tests: Sequence[Json]) -> str:
     """Return what promtool says of tests, each of one alert."""
     (group,) = rules["groups"]
-    by_name = {rule["alert"]: rule for rule in group["rules"]}
+    by_name = _by_name(rules)
     files: list[str] = []
     for number, one in enumerate(tests):
         rule = by_name[one["alert_rule_test"][0]["alertname"]]  # the others would be evaluated, too

@@ -16,7 +16,7 @@ FreeAddresses: TypeAlias = Callable[[ENIFacts, Collection[str]], None]
 
 def missing_addresses(eni: NodeENI, found: Differences) -> frozenset[str]:
     """Return the addresses that the host's slaves are still to get."""
-    slaves = frozenset(map(chosen_index, eni.slaves_on_node))
+    slaves = frozenset(map(chosen_index, eni.host_slaves))
     return frozenset(
         o.item.address
         for o in found.get(eni_part(eni.facts.mac), ())
