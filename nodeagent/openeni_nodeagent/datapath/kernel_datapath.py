@@ -75,7 +75,7 @@ class KernelDatapath:
         self._last = LastLook()
         self._wanted: tuple[ENIFacts, ...] = ()  # at the last look
         # Those of the node that pods were planned with: at the last look, and by ADDs since.
-        self._addresses: set[tuple[str, ...]] = set()
+        self._addresses = set[tuple[str, ...]]()
         self._given: Mapping[int, GivenMark] = {}  # by table, since the last look
         self._errors: Mapping[str, DatapathError] = {}  # of other ENIs, at the last look, by name
         self._names_lock = threading.Lock()  # of the names of links of pods that had a DEL:
@@ -123,9 +123,10 @@ class KernelDatapath:
             run = NodeReconcile(wanted, self._marks, self._given, others, free, noted)
             report, plan = run.run(snapshot, hold)
             nics = {(eni.facts.mac, eni.link.ifindex) for eni in plan.enis}
-            before, self._addresses = self._addresses, {plan.node_addresses}
+            before = self._addresses
+            self._addresses = {plan.node_addresses} if plan.enis else before
             is_readdressed = before != self._addresses  # and its pods learn that at the next look
-            node = None if is_readdressed else wanted.node
+            node = None if before and is_readdressed else wanted.node
             self._last = LastLook(dict(nics & last.configured.items()), plan.wanted, node)
             report = replace(self._taken.report(report, wanted), readdressed=is_readdressed)
             self._given, self._node = run.given, wanted.node
@@ -134,8 +135,7 @@ class KernelDatapath:
             whole = (e for e in plan.enis if isinstance(report.errors.get(e.facts.name), usable))
             self._enis = {eni.facts.mac: self._same(eni) for eni in whole}
             planned = frozenset(item for part in plan.wanted.values() for item in part)
-            macs = frozenset(eni.mac for eni in wanted.enis)
-            own = wanted.node.addresses
+            macs, own = frozenset(eni.mac for eni in wanted.enis), wanted.node.addresses
             self._watched = watched(planned, run.seen, macs, self._disconnected, own)
         self._conntrack.add(wanted.strays)
         self._conntrack.flush()

@@ -30,11 +30,11 @@ class Link:
     mtu: int
     up: bool = True
     parent: int = 0  # ipvlan: the ENI's index on the node
-    mode: int = 0  # ipvlan: IPVLAN_MODE_L2, _L3 or _L3S
+    mode: int = 0  # ipvlan: IPVLAN_MODE_L2, _L3 or _L3S, which all slaves of the ENI share
     alias: str = ""  # of our links in the node's namespace
     group: int = 0  # the node's ends of veth pairs: that of their ENI, for its marks
     master: int = 0  # index of the bridge, bond or VRF that gets what the link receives
-    flags: int = 0  # ipvlan: IPVLAN_F_PRIVATE or _VEPA, which all slaves of the ENI share
+    flags: int = 0  # ipvlan: IPVLAN_F_PRIVATE or _VEPA, which they share, too
     default_arp: bool = True  # IFF_NOARP is as the kernel has it: set of l3s and l3 slaves alone
     carrier: bool = field(default=True, compare=False)  # nobody plans it
     # Of a NIC, the MAC that its device came with; "" if the kernel knows none.
@@ -42,8 +42,8 @@ class Link:
 
     @property
     def identity(self) -> tuple[str | int, ...]:
-        """The properties that cannot be changed in place; MTU, up and all from alias on can."""
-        return self.name, self.index, self.kind, self.mac, self.parent, self.mode
+        """The properties that cannot be changed in place."""
+        return self.name, self.index, self.kind, self.mac, self.parent
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ def create_link(link: Link, *, peer: Link | None = None, namespace: int | None =
         header = IFINFOMSG.pack(AF_UNSPEC, 0, peer.index, 0, 0)
         data = attribute(uapi.VETH_INFO_PEER, header + _link_attributes(peer) + in_namespace)
     else:
-        data = attribute(uapi.IFLA_IPVLAN_MODE, struct.pack("=H", link.mode))
+        data = _ipvlan_data(link)
         own += number(uapi.IFLA_LINK, link.parent) + in_namespace
     body = IFINFOMSG.pack(AF_UNSPEC, 0, link.index, 0, 0) + own + _info(link, data)
     return _request(uapi.RTM_NEWLINK, _EXCLUSIVE, body)
@@ -112,6 +112,12 @@ def _info(link: Link, data: bytes) -> bytes:
     return attribute(uapi.IFLA_LINKINFO, kind + attribute(uapi.IFLA_INFO_DATA, data))
 
 
+def _ipvlan_data(link: Link) -> bytes:
+    """Return what all slaves of an ENI share: it is changed for all with any one of them."""
+    mode = attribute(uapi.IFLA_IPVLAN_MODE, struct.pack("=H", link.mode))
+    return mode + attribute(uapi.IFLA_IPVLAN_FLAGS, struct.pack("=H", link.flags))
+
+
 def _link_attributes(link: Link) -> bytes:
     body = string(uapi.IFLA_IFNAME, link.name)
     if link.kind == VETH:
@@ -156,8 +162,7 @@ def _link(item: Link) -> tuple[int, int, bytes]:
     if item.kind != NIC:
         body += number(uapi.IFLA_GROUP, item.group)
     if item.kind == IPVLAN:
-        flags_of_all = struct.pack("=H", item.flags)
-        body += _info(item, attribute(uapi.IFLA_IPVLAN_FLAGS, flags_of_all))
+        body += _info(item, _ipvlan_data(item))
     return uapi.RTM_NEWLINK, 0, body
 
 

@@ -199,6 +199,13 @@ def test_the_nodes_slave_has_no_arp_in_l3s(mode: int, flags: int) -> None:
     assert read(RTM_NEWLINK, encode(Operation(Verb.CHANGE, slave)))["flags"] == flags
 
 
+def test_a_slave_gets_its_mode_and_flags_in_place() -> None:
+    slave = Link("eth0", 70, IPVLAN, "", 1450, parent=7, mode=2)
+    seen = read(RTM_NEWLINK, encode(Operation(Verb.CHANGE, slave)))
+    data = seen.get_attr("IFLA_LINKINFO").get_attr("IFLA_INFO_DATA")
+    assert (data.get_attr("IFLA_IPVLAN_MODE"), data.get_attr("IFLA_IPVLAN_FLAGS")) == (2, 0)
+
+
 def test_whether_a_pods_own_link_has_arp_is_the_pods() -> None:
     link = Link("eth0", 70, IPVLAN, "", 1450, parent=7, mode=2)
     assert read(RTM_NEWLINK, encode(Operation(Verb.CHANGE, link)))["change"] == IFF_UP

@@ -13,6 +13,12 @@ import pytest
 
 from openeni_crds import names
 from openeni_nodeagent.addresses import link_local
+from openeni_nodeagent.datapath.linux.attributes import HEADER
+from openeni_nodeagent.datapath.linux.dumps import answers
+from openeni_nodeagent.datapath.linux.netlink import Netlink
+from openeni_nodeagent.datapath.linux.pyroute2_classes import AddressMessage
+from openeni_nodeagent.datapath.linux.rtnetlink_encode import IFADDRMSG
+from openeni_nodeagent.datapath.linux.uapi import RTM_GETADDR
 from openeni_testing.network.netns import Namespace
 from openeni_testing.network.neutron import OUTSIDE, OUTSIDE_6, NeutronNetwork
 from openeni_testing.network.node import Node, Pod, eni_facts
@@ -105,6 +111,34 @@ def test_the_slave_that_keeps_them_is_down_again(node: Node) -> None:
     assert (report.errors, report.repairs) == ({}, ())
     assert "DOWN" in shown(node.namespace, reserving(node))
     assert reaches_outside(node, good)
+
+
+@pytest.mark.parametrize("mode", ["l2", "l3", "l3s"])
+def test_no_mode_that_a_pod_gives_its_eni_frees_them(node: Node, mode: str) -> None:
+    """A pod with its node's users may: its slave has the mode of all (0062)."""
+    bad, good = node.pods
+    kept = on_host_slaves(node.namespace)
+    bad.namespace.program(*f"ip link set eth0 type ipvlan mode {mode}".split())
+    report = node.look()
+    assert (report.errors, report.broken) == ({}, frozenset())
+    assert on_host_slaves(node.namespace) == kept
+    report = node.look(into=True)
+    assert (report.errors, report.broken, report.differing) == ({}, frozenset(), {})
+    assert node.look(into=True).repairs == ()
+    assert reaches_outside(node, good)
+
+
+def on_host_slaves(namespace: Namespace) -> list[bytes]:
+    """Return what the kernel says of each address there: since when it has it, too."""
+
+    def read() -> list[bytes]:
+        nic = if_nametoindex("ens7")
+        slaves = {if_nametoindex(name(nic)) for name in (names.host_slave, names.reserving_slave)}
+        with Netlink() as netlink:
+            found = [raw[HEADER.size :] for raw in answers(netlink, RTM_GETADDR, AddressMessage())]
+        return sorted(a for a in found if IFADDRMSG.unpack_from(a)[-1] in slaves)
+
+    return namespace.run(read)
 
 
 def shown(namespace: Namespace, link: str) -> str:
