@@ -75,7 +75,7 @@ class KernelDatapath:
         self._last = LastLook()
         self._wanted: tuple[ENIFacts, ...] = ()  # at the last look
         # Those of the node that pods were planned with: at the last look, and by ADDs since.
-        self._addresses = set[tuple[str, ...]]()
+        self._addresses: set[tuple[str, ...]] = set()
         self._given: Mapping[int, GivenMark] = {}  # by table, since the last look
         self._errors: Mapping[str, DatapathError] = {}  # of other ENIs, at the last look, by name
         self._names_lock = threading.Lock()  # of the names of links of pods that had a DEL:
