@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from openeni_lab.images.debian_archive import DebianArchive
+from openeni_lab.machine import isolation
 from openeni_testing.fresh import debian, remains
 from openeni_testing.fresh import machine as fresh_machine
 from openeni_testing.fresh.debian import FreshError, Recipe, make_root, prerequisites
-from openeni_testing.lab.machine_facts import differences, services
+from openeni_testing.lab.machine_facts import cgroups, differences, occupied, services
 
 README = Path(__file__).parent.parent / "README.md"
 # Run in a network of its own, where nobody else changes anything.
@@ -26,6 +27,13 @@ def names_of_changes(command):
     subprocess.run(command, shell=True, check=True, timeout=20)
     return sorted({line.split(":")[0] for line in differences(before, machine_facts("none"))})
 print(json.dumps([names_of_changes(command) for command in sys.argv[1:]]))
+"""
+MEMBER = """
+import sys
+from openeni_lab.machine.isolation import join_cgroup
+join_cgroup(sys.argv[1])
+print("joined", flush=True)
+sys.stdin.read()
 """
 NETWORK_CHANGES = {
     "ip link set lo up": ["links", "routes", "routes of IPv6"],
@@ -236,6 +244,22 @@ def test_enabled_services_are_seen_where_systemd_and_sysvinit_look(tmp_path: Pat
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).symlink_to("/dev/null")
     assert services(tmp_path) == names
+
+
+@pytest.mark.root
+def test_a_lab_that_was_killed_is_no_running_lab() -> None:
+    name = f"openeni-lab-fresh{os.getpid()}"
+    command = [sys.executable, "-c", MEMBER, f"{name}/node"]
+    try:
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as member:
+            assert member.stdout
+            assert member.stdout.readline() == b"joined\n"
+            assert occupied(name)
+            member.kill()
+        assert cgroups(name)
+        assert not occupied(name)
+    finally:
+        isolation.remove_cgroups(name)
 
 
 @pytest.mark.root

@@ -22,7 +22,13 @@ from openeni_lab.images.debian_archive import ArchiveError
 from openeni_testing.fresh import remains
 from openeni_testing.fresh.debian import FreshError, Recipe, make_root, recipe, remove_tree
 from openeni_testing.fresh.machine import HOME, FreshMachine, copy_settings
-from openeni_testing.lab.machine_facts import cgroups, differences, machine_facts, mounts
+from openeni_testing.lab.machine_facts import (
+    cgroups,
+    differences,
+    machine_facts,
+    mounts,
+    occupied,
+)
 
 CHECKOUT: Final = Path(__file__).parents[3]
 INSIDE: Final = Path("/home/stranger/openeni")
@@ -184,7 +190,7 @@ def _needs() -> None:
             raise FreshError(
                 f"{program} is missing, to see what is left: apt-get install {package}"
             )
-    if cgroups("openeni-lab-default"):
+    if occupied("openeni-lab-default"):  # one that was killed leaves empty groups: no hindrance
         raise FreshError("a lab runs on this machine under the same name: `make down` first")
 
 

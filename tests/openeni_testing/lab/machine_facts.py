@@ -4,6 +4,7 @@ Standard library only: `make fresh` observes a machine on which nothing is insta
 is compared before and after; nothing is expected to be absent.
 """
 
+import contextlib
 import re
 import shutil
 import subprocess
@@ -98,6 +99,15 @@ def cgroups(pattern: str) -> list[Path]:
     """Return the matching groups below the root of every hierarchy, versions 1 and 2."""
     roots = [Path(point) for point, kind in mounts() if kind in {"cgroup", "cgroup2"}]
     return sorted(path for root in roots for path in root.glob(pattern) if path.is_dir())
+
+
+def occupied(name: str) -> bool:
+    """Return whether a process is in the cgroup `name`, or in one below it."""
+    for folder in cgroups(f"{name}/**"):
+        with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+            if (folder / "cgroup.procs").read_text():
+                return True
+    return False
 
 
 def _lines(command: tuple[str, ...]) -> list[str]:
