@@ -22,6 +22,8 @@ from openeni_nodeagent.datapath.model import (
     Verb,
 )
 
+_IPVLAN_MODES: Final = {0: "l2", 1: "l3", 2: "l3s"}  # as `ip -details link` names them
+_IPVLAN_FLAGS: Final = {0: "bridge", 1: "private", 2: "vepa"}  # likewise
 _NAMED: Final = 3  # differences in a message
 _DIFFERENCE: Final = {
     Verb.ADD: "is missing",
@@ -51,6 +53,9 @@ def text(item: Item) -> str:
 @text.register
 def _(item: Link) -> str:
     kind = f" {item.kind}" if item.kind else ""
+    if item.kind == "ipvlan":
+        mode = _IPVLAN_MODES.get(item.mode, item.mode)
+        kind += f" mode {mode} {_IPVLAN_FLAGS.get(item.flags, item.flags)}"
     group = f" group {item.group}" if item.group else ""
     arp = "" if item.default_arp else f" arp {'on' if item.mode else 'off'}"
     return f"link {item.name}{kind} mtu {item.mtu}{group} {'up' if item.up else 'down'}{arp}"

@@ -74,12 +74,11 @@ class KernelDatapath:
         self._enis: Mapping[str, NodeENI] = {}  # by MAC; replaced, never changed
         self._last = LastLook()
         self._wanted: tuple[ENIFacts, ...] = ()  # at the last look
-        # Those of the node that pods were planned with: at the last look, and by ADDs since.
-        self._addresses: set[tuple[str, ...]] = set()
+        self._built: dict[PodInterface, NodePod] = {}  # since the last look
         self._given: Mapping[int, GivenMark] = {}  # by table, since the last look
         self._errors: Mapping[str, DatapathError] = {}  # of other ENIs, at the last look, by name
-        self._names_lock = threading.Lock()  # of the names of links of pods that had a DEL:
-        self._disconnected: dict[str, None] = {}  # the newest last
+        self._pods_lock = threading.Lock()  # of what was built, and of the names of links
+        self._disconnected: dict[str, None] = {}  # of pods that had a DEL, the newest last
         self._watched = watched(NOTHING, NOTHING, frozenset(), self._disconnected)
         self._shared_lock = threading.Lock()  # of what ENIs share, and of `_enis`
         self._turns = Turns()
@@ -118,16 +117,16 @@ class KernelDatapath:
         with self._shared_lock:
             self._taken.learn(wanted)
             others, free = self._others_routes.read, self._taken.free
-            last = self._last.and_nics({m: e.link.ifindex for m, e in self._enis.items()})
-            noted = NotedRepairs(last)
+            indexes = {mac: eni.link.ifindex for mac, eni in self._enis.items()}
+            with self._pods_lock:
+                built, self._built = self._built, {}
+            pods = {pod.interface for pod in wanted.pods}
+            self._last = self._last.and_since(indexes, built, pods)
+            noted = NotedRepairs(self._last)
             run = NodeReconcile(wanted, self._marks, self._given, others, free, noted)
             report, plan = run.run(snapshot, hold)
-            nics = {(eni.facts.mac, eni.link.ifindex) for eni in plan.enis}
-            before = self._addresses
-            self._addresses = {plan.node_addresses} if plan.enis else before
-            is_readdressed = before != self._addresses  # and its pods learn that at the next look
-            node = None if before and is_readdressed else wanted.node
-            self._last = LastLook(dict(nics & last.configured.items()), plan.wanted, node)
+            is_readdressed = self._last.is_readdressed(plan)  # pods learn that at the next look
+            self._last = noted.this_look(plan)
             report = replace(self._taken.report(report, wanted), readdressed=is_readdressed)
             self._given, self._node = run.given, wanted.node
             self._wanted, self._errors = wanted.enis, report.errors
@@ -162,6 +161,8 @@ class KernelDatapath:
             finally:
                 self._turns.release()
             self._taken.add(pod, netns)
+            with self._pods_lock:
+                self._built[pod] = node_pod
             if not rebuilds:
                 with stopwatch.phase("pod"), suppress(DatapathError):  # all of it is built
                     wait_until_reachable(node_pod, namespace)
@@ -192,7 +193,7 @@ class KernelDatapath:
             else:  # some of it has the index of a NIC that is gone
                 clear_host(pod.addresses, node_pod.host_link)
         self._taken.delete(pod)
-        with self._names_lock:
+        with self._pods_lock:
             self._disconnected[node_pod.host_link] = None
             if len(self._disconnected) > _REMEMBERED:
                 del self._disconnected[next(iter(self._disconnected))]
@@ -226,7 +227,7 @@ class KernelDatapath:
     ) -> NodePod:
         """Build the pod, or nothing. Raises DatapathError, which says whether something is left."""
         node_pod = self._node_pod(pod)
-        with self._names_lock:
+        with self._pods_lock:
             self._disconnected.pop(node_pod.host_link, None)
         try:
             if rebuilds:  # a refusal of what is still there looks at the whole node
@@ -269,7 +270,6 @@ class KernelDatapath:
             free = self._taken.free
             run = NodeReconcile(wanted, self._marks, self._given, free=free)
             plan = run.apply_enis(self.observe(wanted.enis), facts)
-            self._addresses.add(plan.node_addresses)
             kept = {t: m for t, m in self._given.items() if m not in run.given.values()}
             self._given = {**kept, **run.given}  # an ENI has taken its mark to another table
             (eni,) = (eni for eni in plan.enis if eni.facts.mac == facts.mac)

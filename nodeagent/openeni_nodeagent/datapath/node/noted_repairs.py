@@ -6,9 +6,10 @@ from typing import Self
 
 from openeni_nodeagent.datapath.describe import sentence
 from openeni_nodeagent.datapath.diff import differing_from
+from openeni_nodeagent.datapath.links import NodePod
 from openeni_nodeagent.datapath.model import NOTHING, Operation, State, Verb
-from openeni_nodeagent.datapath.node.plan import Differences, Part
-from openeni_nodeagent.datapath_api import NodeFacts, Repair
+from openeni_nodeagent.datapath.node.plan import Differences, NodePlan, Part, pod_part
+from openeni_nodeagent.datapath_api import PodInterface, Repair
 
 
 @dataclass(frozen=True)
@@ -18,11 +19,32 @@ class LastLook:
     # By MACs of ENIs, indexes of NICs that were as planned once: what differs of these is a repair.
     configured: Mapping[str, int] = field(default_factory=dict[str, int])
     planned: Mapping[Part, State] = field(default_factory=dict[Part, State])
-    node: NodeFacts | None = None  # to what it is told of, pods have routes
+    # As they were planned when they were built, or were last as planned inside.
+    pods: Mapping[PodInterface, NodePod] = field(default_factory=dict[PodInterface, NodePod])
+    # Those of the node that pods were planned with: then, and by ADDs since.
+    addresses: frozenset[tuple[str, ...]] = frozenset()
 
-    def and_nics(self, indexes: Mapping[str, int]) -> Self:
-        """Return it with NICs that have been configured since, by the MACs of their ENIs."""
-        return replace(self, configured={**self.configured, **indexes})
+    def and_since(
+        self,
+        nics: Mapping[str, int],
+        built: Mapping[PodInterface, NodePod],
+        pods: Container[PodInterface],
+    ) -> Self:
+        """Return what is known now, of these pods.
+
+        The indexes of NICs that are configured, by the MACs of their ENIs; pods built since.
+        """
+        kept = {facts: pod for facts, pod in self.pods.items() if facts in pods}
+        return replace(
+            self,
+            configured={**self.configured, **nics},
+            pods={**kept, **built},
+            addresses=self.addresses | {pod.eni.node.addresses for pod in built.values()},
+        )
+
+    def is_readdressed(self, plan: NodePlan) -> bool:
+        """Return whether the node's links have other addresses than pods were planned with."""
+        return bool(plan.enis) and self.addresses != frozenset({plan.node_addresses})
 
 
 class NotedRepairs:
@@ -37,6 +59,7 @@ class NotedRepairs:
         self.last = last or LastLook()
         self._noted: list[tuple[Part, Operation]] = []
         self._before = NOTHING
+        self._pods: dict[PodInterface, NodePod] = {}  # that are as planned inside
         self.of_macs: tuple[Repair, ...] = ()
 
     def begin(self, seen: State) -> None:
@@ -46,11 +69,18 @@ class NotedRepairs:
         """Note what differs on the node, all of it if the last look had no plan of the part."""
         if (planned := self.last.planned.get(part)) is not None:
             operations = [o for o in operations if (o.verb is Verb.REMOVE) != (o.item in planned)]
-        self.note_all(part, operations)
-
-    def note_all(self, part: Part, operations: Iterable[Operation]) -> None:
-        """Note what differs wherever it is."""
         self._noted += [(part, o) for o in differing_from(self._before, operations)]
+
+    def note_pod(self, pod: PodInterface, operations: Iterable[Operation]) -> None:
+        """Note what differs of a pod on the node, unless it was built by an agent before this."""
+        if pod in self.last.pods or pod_part(pod) in self.last.planned:
+            self.note(pod_part(pod), operations)
+
+    def note_inside(self, pod: NodePod, operations: Iterable[Operation]) -> None:
+        """Note what differed inside of a pod, if all of it was once as it is planned now."""
+        if self.last.pods.get(pod.facts) == pod:
+            self._noted += [(pod_part(pod.facts), operation) for operation in operations]
+        self._pods[pod.facts] = pod
 
     def done(self, refused: Container[Part], left: Differences) -> tuple[Repair, ...]:
         """Return what was noted, without what the kernel has refused to restore."""
@@ -60,3 +90,13 @@ class NotedRepairs:
             if part not in refused or operation not in left.get(part, ())
         )
         return *self.of_macs, *noted
+
+    def this_look(self, plan: NodePlan) -> LastLook:
+        """Return what the next look has to know of this one, whose last plan is given."""
+        last, nics = self.last, {(eni.facts.mac, eni.link.ifindex) for eni in plan.enis}
+        return LastLook(
+            configured=dict(nics & last.configured.items()),
+            planned=plan.wanted,
+            pods={**last.pods, **self._pods},
+            addresses=frozenset({plan.node_addresses}) if plan.enis else last.addresses,
+        )

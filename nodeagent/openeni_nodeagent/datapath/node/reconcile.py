@@ -192,7 +192,7 @@ class NodeReconcile:
         self.broken |= {f for f, operations in differing.items() if changes_links(operations)}
         batch = {f: operations for f, operations in differing.items() if f not in self.broken}
         for facts, operations in batch.items():
-            self.noted.note(pod_part(facts), operations)
+            self.noted.note_pod(facts, operations)
             if pods[facts].eni.ipvlan and any(isinstance(o.item, Neighbour) for o in operations):
                 self.disturbed.add(facts)
         parts = [pod_part(facts) for facts in batch]
@@ -213,8 +213,8 @@ class NodeReconcile:
         if changes_links(found):
             self.broken.add(pod.facts)
             self.differing[pod.facts] = summary(found)
-        elif self.wanted.node == self.noted.last.node:
-            self.noted.note_all(pod_part(pod.facts), found[:_NOTED])
+        elif not self.looked_into[pod.facts]:
+            self.noted.note_inside(pod, found[:_NOTED])
 
     def _inside(
         self, pod: NodePod, look: Callable[[], tuple[Operation, ...]]

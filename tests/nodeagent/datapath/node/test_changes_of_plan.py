@@ -5,8 +5,12 @@ from dataclasses import replace
 import pytest
 
 from openeni_crds import names
+from openeni_nodeagent.datapath.kernel_datapath import KernelDatapath
+from openeni_nodeagent.datapath.links import NodeENI
+from openeni_nodeagent.datapath.marks import Mark
+from openeni_nodeagent.datapath_api import LinkFacts
 from openeni_testing.network.neutron import NeutronNetwork
-from openeni_testing.network.node import Node, eni_facts
+from openeni_testing.network.node import PLANNED_NODE, Node, Pod, eni_facts
 from openeni_testing.network.one_eni import MODES
 
 pytestmark = pytest.mark.root
@@ -52,3 +56,48 @@ def test_what_others_change_meanwhile_is(node: Node) -> None:
     node.namespace.ip(f"rule del pref {names.RULE_TO_POD}", "addr del 10.99.0.11/24 dev eth0")
     found = {repair.kind for repair in node.look().repairs}
     assert found == {"rule"}
+
+
+@pytest.mark.parametrize("node", MODES, indirect=True)
+def test_what_an_agent_finds_of_pods_when_it_starts_is_no_repair(node: Node) -> None:
+    """The one before it may have planned otherwise: of another version, or for another address."""
+    node.datapath.close()
+    node.datapath = KernelDatapath()
+    before = routes(node)
+    damage(node)
+    assert routes(node) != before
+    for into in (False, True):
+        report = node.look(into=into)
+        assert (report.repairs, report.differing) == ((), {})
+    assert routes(node) == before
+    damage(node)
+    assert [repair.kind for repair in node.look(into=True).repairs] == ["route", "route"]
+
+
+@pytest.mark.parametrize("node", MODES, indirect=True)
+def test_what_a_look_planned_that_did_not_look_into_pods_is_no_repair(node: Node) -> None:
+    """They were busy."""
+    facts = replace(node.facts, local_dns=("169.254.20.11",))
+    assert node.look(facts=facts).repairs == ()
+    report = node.look(into=True, facts=facts)
+    assert (report.repairs, report.differing) == ((), {})
+    damage(node)
+    found = [repair.kind for repair in node.look(into=True, facts=facts).repairs]
+    assert found == ["route", "route"]
+
+
+def damage(node: Node) -> None:
+    """Delete the routes of one pod: the node's to it, and its default one."""
+    pod = node.pods[0]
+    node.namespace.ip(f"route del {pod.address} table {pods_table(pod)}")
+    pod.namespace.ip("route del default")
+
+
+def routes(node: Node) -> tuple[str, str]:
+    pod = node.pods[0]
+    of_node = node.namespace.program("ip", "route", "show", "table", str(pods_table(pod)))
+    return of_node, pod.namespace.program("ip", "route")
+
+
+def pods_table(pod: Pod) -> int:
+    return NodeENI(pod.facts.eni, LinkFacts("", 0), PLANNED_NODE, Mark(0, 0)).pods_table
