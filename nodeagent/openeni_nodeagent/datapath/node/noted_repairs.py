@@ -9,6 +9,7 @@ from openeni_nodeagent.datapath.diff import differing_from
 from openeni_nodeagent.datapath.links import NodePod
 from openeni_nodeagent.datapath.model import NOTHING, Operation, State, Verb
 from openeni_nodeagent.datapath.node.plan import Differences, NodePlan, Part, pod_part
+from openeni_nodeagent.datapath.plan import plan_pod
 from openeni_nodeagent.datapath_api import PodInterface, Repair
 
 
@@ -67,20 +68,29 @@ class NotedRepairs:
 
     def note(self, part: Part, operations: Iterable[Operation]) -> None:
         """Note what differs on the node, all of it if the last look had no plan of the part."""
-        if (planned := self.last.planned.get(part)) is not None:
-            operations = [o for o in operations if (o.verb is Verb.REMOVE) != (o.item in planned)]
-        self._noted += [(part, o) for o in differing_from(self._before, operations)]
+        self._note(part, operations, self.last.planned.get(part))
 
     def note_pod(self, pod: PodInterface, operations: Iterable[Operation]) -> None:
-        """Note what differs of a pod on the node, unless it was built by an agent before this."""
-        if pod in self.last.pods or pod_part(pod) in self.last.planned:
-            self.note(pod_part(pod), operations)
+        """Note what differs of a pod on the node, unless it was built by an agent before this.
+
+        The last look has no plan of a pod that is new, or whose ENI had no NIC.
+        """
+        part = pod_part(pod)
+        if part in self.last.planned:
+            self.note(part, operations)
+        elif known := self.last.pods.get(pod):
+            self._note(part, operations, plan_pod(known).host)
 
     def note_inside(self, pod: NodePod, operations: Iterable[Operation]) -> None:
         """Note what differed inside of a pod, if all of it was once as it is planned now."""
         if self.last.pods.get(pod.facts) == pod:
             self._noted += [(pod_part(pod.facts), operation) for operation in operations]
         self._pods[pod.facts] = pod
+
+    def _note(self, part: Part, operations: Iterable[Operation], planned: State | None) -> None:
+        if planned is not None:
+            operations = [o for o in operations if (o.verb is Verb.REMOVE) != (o.item in planned)]
+        self._noted += [(part, o) for o in differing_from(self._before, operations)]
 
     def done(self, refused: Container[Part], left: Differences) -> tuple[Repair, ...]:
         """Return what was noted, without what the kernel has refused to restore."""

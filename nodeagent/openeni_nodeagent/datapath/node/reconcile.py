@@ -137,7 +137,7 @@ class NodeReconcile:
             self._apply_each(differing)
         if SHARED in differing and not plan.shared and SHARED not in self.refusals:
             delete_filters()
-        if self.noted.last.configured:
+        if self.noted.last.planned:
             self.noted.note(SHARED, found.get(SHARED, ()))
             for part in plan.held:  # its chain is another without the NIC, which nobody has changed
                 self.noted.note(part, filter(is_missing_route, found.get(part, ())))

@@ -271,3 +271,21 @@ def test_what_a_nic_refuses_keeps_it_not_from_coming_up(refused: ReachedPod) -> 
     refused.port = refused.plug("ens8")
     refused.node.look()
     refused.assert_connected()
+
+
+@pytest.mark.parametrize("datapath", MODES)
+def test_a_nic_that_goes_and_comes_is_no_repair_but_what_others_change_meanwhile_is(
+    network: NeutronNetwork, node: Node, datapath: Datapath
+) -> None:
+    """Also where the node has no other NIC."""
+    eni, port = attach(node, 10, datapath, dual=True)
+    add_pod(node, eni, 10, dual=True)
+    assert node.look(into=True).repairs == ()
+    network.unplug(port)
+    for _ in range(2):
+        assert node.look(into=True).repairs == ()
+    flush_rules(node)
+    assert {repair.kind for repair in node.look(into=True).repairs} == {"rule"}
+    network.plug(node.namespace, "ens10", port, "br-pods")
+    for _ in range(2):
+        assert node.look(into=True).repairs == ()
