@@ -120,8 +120,7 @@ class KernelDatapath:
             indexes = {mac: eni.link.ifindex for mac, eni in self._enis.items()}
             with self._pods_lock:
                 built, self._built = self._built, {}
-            pods = {pod.interface for pod in wanted.pods}
-            self._last = self._last.and_since(indexes, built, pods)
+            self._last = self._last.and_since(indexes, built, wanted.used_links)
             noted = NotedRepairs(self._last)
             run = NodeReconcile(wanted, self._marks, self._given, others, free, noted)
             report, plan = run.run(snapshot, hold)

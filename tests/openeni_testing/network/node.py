@@ -134,12 +134,16 @@ class Node:
         snapshot: NodeSnapshot | None = None,
         hold: Hold | None = None,
         facts: NodeFacts | None = None,
+        busy: Collection[Pod] = (),
     ) -> NodeReport:
         """Reconcile the node with its ENIs and pods; look into the pods as well with `into`.
 
-        `snapshot` is what an earlier look has seen, `hold` is entered between ENIs and pods.
+        `snapshot` is what an earlier look has seen, `hold` is entered between ENIs and pods, `busy`
+        pods are left alone.
         """
-        pods = tuple(WantedPod(p.facts, p.namespace.path if into else "") for p in self.pods)
+        pods = tuple(
+            WantedPod(p.facts, p.namespace.path if into else "") for p in self.pods if p not in busy
+        )
         wanted = WantedNode(
             facts or self.facts,
             tuple(self.enis),

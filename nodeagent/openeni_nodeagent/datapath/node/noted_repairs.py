@@ -29,13 +29,14 @@ class LastLook:
         self,
         nics: Mapping[str, int],
         built: Mapping[PodInterface, NodePod],
-        pods: Container[PodInterface],
+        used_links: Container[str],
     ) -> Self:
-        """Return what is known now, of these pods.
+        """Return what is known now of these NICs and pods.
 
-        The indexes of NICs that are configured, by the MACs of their ENIs; pods built since.
+        The NICs are indexes by the MACs of their ENIs, of those that are configured; `built` are
+        pods since the last look; used_links are the names of links on the host of all pods.
         """
-        kept = {facts: pod for facts, pod in self.pods.items() if facts in pods}
+        kept = {facts: pod for facts, pod in self.pods.items() if pod.host_link in used_links}
         return replace(
             self,
             configured={**self.configured, **nics},
