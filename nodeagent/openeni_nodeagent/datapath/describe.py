@@ -6,6 +6,7 @@ from typing import Final
 
 from openeni_nodeagent.addresses import IPV4, IPV6, family_of
 from openeni_nodeagent.datapath.model import (
+    IPVLAN,
     Address,
     Chain,
     Element,
@@ -53,7 +54,7 @@ def text(item: Item) -> str:
 @text.register
 def _(item: Link) -> str:
     kind = f" {item.kind}" if item.kind else ""
-    if item.kind == "ipvlan":
+    if item.kind == IPVLAN:
         mode = _IPVLAN_MODES.get(item.mode, item.mode)
         kind += f" mode {mode} {_IPVLAN_FLAGS.get(item.flags, item.flags)}"
     group = f" group {item.group}" if item.group else ""

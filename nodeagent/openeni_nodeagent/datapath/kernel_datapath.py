@@ -28,6 +28,7 @@ from openeni_nodeagent.datapath.node.noted_repairs import LastLook, NotedRepairs
 from openeni_nodeagent.datapath.node.offload import change_flowtable
 from openeni_nodeagent.datapath.node.others_routes import OthersRoutes
 from openeni_nodeagent.datapath.node.placement import KernelSnapshot, take_snapshot
+from openeni_nodeagent.datapath.node.plan import Part, pod_part
 from openeni_nodeagent.datapath.node.reconcile import NodeReconcile
 from openeni_nodeagent.datapath.pod import (
     build,
@@ -74,7 +75,7 @@ class KernelDatapath:
         self._enis: Mapping[str, NodeENI] = {}  # by MAC; replaced, never changed
         self._last = LastLook()
         self._wanted: tuple[ENIFacts, ...] = ()  # at the last look
-        self._built: dict[PodInterface, NodePod] = {}  # since the last look
+        self._built: dict[Part, NodePod] = {}  # since the last look
         self._given: Mapping[int, GivenMark] = {}  # by table, since the last look
         self._errors: Mapping[str, DatapathError] = {}  # of other ENIs, at the last look, by name
         self._pods_lock = threading.Lock()  # of what was built, and of the names of links
@@ -117,15 +118,14 @@ class KernelDatapath:
         with self._shared_lock:
             self._taken.learn(wanted)
             others, free = self._others_routes.read, self._taken.free
-            indexes = {mac: eni.link.ifindex for mac, eni in self._enis.items()}
             with self._pods_lock:
                 built, self._built = self._built, {}
-            self._last = self._last.and_since(indexes, built, wanted.used_links)
+            self._last = self._last.and_since(built, wanted.used_links)
             noted = NotedRepairs(self._last)
             run = NodeReconcile(wanted, self._marks, self._given, others, free, noted)
             report, plan = run.run(snapshot, hold)
             is_readdressed = self._last.is_readdressed(plan)  # pods learn that at the next look
-            self._last = noted.this_look(plan)
+            self._last = noted.this_look(plan, run.left)
             report = replace(self._taken.report(report, wanted), readdressed=is_readdressed)
             self._given, self._node = run.given, wanted.node
             self._wanted, self._errors = wanted.enis, report.errors
@@ -161,7 +161,7 @@ class KernelDatapath:
                 self._turns.release()
             self._taken.add(pod, netns)
             with self._pods_lock:
-                self._built[pod] = node_pod
+                self._built[pod_part(pod)] = node_pod
             if not rebuilds:
                 with stopwatch.phase("pod"), suppress(DatapathError):  # all of it is built
                     wait_until_reachable(node_pod, namespace)
@@ -193,6 +193,7 @@ class KernelDatapath:
                 clear_host(pod.addresses, node_pod.host_link)
         self._taken.delete(pod)
         with self._pods_lock:
+            self._built.pop(pod_part(pod), None)
             self._disconnected[node_pod.host_link] = None
             if len(self._disconnected) > _REMEMBERED:
                 del self._disconnected[next(iter(self._disconnected))]

@@ -5,6 +5,7 @@ is compared before and after; nothing is expected to be absent.
 """
 
 import contextlib
+import os
 import re
 import shutil
 import subprocess
@@ -103,9 +104,9 @@ def cgroups(pattern: str) -> list[Path]:
 
 def occupied(name: str) -> bool:
     """Return whether a process is in the cgroup `name`, or in one below it."""
-    for folder in cgroups(f"{name}/**"):
-        with contextlib.suppress(FileNotFoundError):  # removed meanwhile
-            if (folder / "cgroup.procs").read_text():
+    for folder in (folder for top in cgroups(name) for folder, _, _ in os.walk(top)):
+        with contextlib.suppress(OSError):  # removed meanwhile
+            if Path(folder, "cgroup.procs").read_text():
                 return True
     return False
 

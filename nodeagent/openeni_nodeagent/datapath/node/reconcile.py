@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
 
 from openeni_nodeagent.datapath.describe import summary
 from openeni_nodeagent.datapath.diff import changes_links, differing_from, in_order
@@ -44,8 +43,6 @@ from openeni_nodeagent.datapath_api import (
     WantedNode,
 )
 
-_NOTED: Final = 20  # repairs of one look into a pod, which can give rise to any number
-
 
 @dataclass
 class NodeReconcile:
@@ -58,6 +55,7 @@ class NodeReconcile:
     free: FreeAddresses = lambda _, __: None  # takes addresses of an ENI's host slave from pods
     noted: NotedRepairs = field(default_factory=NotedRepairs)
     seen: State = field(init=False)  # at the last comparison
+    left: Differences = field(init=False)  # at the end
     errors: Mapping[str, DatapathError] = field(init=False)  # of ENIs that get no pods
     unrestored: Mapping[str, DatapathError] = field(default_factory=dict[str, DatapathError])
     refusals: dict[Part, DatapathError] = field(default_factory=dict[Part, DatapathError])
@@ -137,13 +135,11 @@ class NodeReconcile:
             self._apply_each(differing)
         if SHARED in differing and not plan.shared and SHARED not in self.refusals:
             delete_filters()
-        if self.noted.last.planned:
-            self.noted.note(SHARED, found.get(SHARED, ()))
-            for part in plan.held:  # its chain is another without the NIC, which nobody has changed
-                self.noted.note(part, filter(is_missing_route, found.get(part, ())))
+        self.noted.note(SHARED, found.get(SHARED, ()))
+        for part in plan.held:  # its chain is another without the NIC, which nobody has changed
+            self.noted.note(part, filter(is_missing_route, found.get(part, ())))
         for eni, part in zip(plan.enis, parts, strict=True):
-            if self.noted.last.configured.get(eni.facts.mac) == eni.link.ifindex:
-                self.noted.note(part, found.get(part, ()))
+            self.noted.note_eni(eni, found.get(part, ()))
         return bool(differing)
 
     def _apply_each(self, differing: Collection[Part]) -> None:
@@ -173,7 +169,7 @@ class NodeReconcile:
             plan, found = self._compare(self._look_again())
             if strays := found.get(STRAYS, ()):
                 self._apply(STRAYS, strays)
-                self.noted.note(STRAYS, strays)
+                self.noted.note_strays(STRAYS, strays)
             pods = {pod.facts: pod for pod in plan.pods if pod.facts in held}
             self._restore_on_host(pods, found)
             for wanted in in_turn(self.wanted.pods):
@@ -192,7 +188,7 @@ class NodeReconcile:
         self.broken |= {f for f, operations in differing.items() if changes_links(operations)}
         batch = {f: operations for f, operations in differing.items() if f not in self.broken}
         for facts, operations in batch.items():
-            self.noted.note_pod(facts, operations)
+            self.noted.note(pod_part(facts), operations)
             if pods[facts].eni.ipvlan and any(isinstance(o.item, Neighbour) for o in operations):
                 self.disturbed.add(facts)
         parts = [pod_part(facts) for facts in batch]
@@ -214,7 +210,7 @@ class NodeReconcile:
             self.broken.add(pod.facts)
             self.differing[pod.facts] = summary(found)
         elif not self.looked_into[pod.facts]:
-            self.noted.note_inside(pod, found[:_NOTED])
+            self.noted.note_inside(pod, found)
 
     def _inside(
         self, pod: NodePod, look: Callable[[], tuple[Operation, ...]]
@@ -257,7 +253,7 @@ class NodeReconcile:
 
     def _report(self, found: Differences, plan: NodePlan) -> NodeReport:
         differing = ((part, tuple(differing_from(self.seen, o))) for part, o in found.items())
-        found = {part: operations for part, operations in differing if operations}
+        found = self.left = {part: operations for part, operations in differing if operations}
         errors = dict(self.errors)
         for eni in plan.enis:
             for part in (eni_part(eni.facts.mac), SHARED):

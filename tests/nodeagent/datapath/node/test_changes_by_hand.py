@@ -127,7 +127,9 @@ def test_what_is_done_by_hand_to_an_eni_is_restored(
     bench: ReachedPod, damage: Callable[[ReachedPod], None]
 ) -> None:
     damage(bench)
-    assert 0 < bench.heal() <= (2 if damage is lower_the_mtu else 1)
+    looks = bench.heal()
+    assert looks <= (2 if damage is lower_the_mtu else 1)
+    assert looks or damage is forward_nothing_by_default_and_plug_again  # which is no repair
     assert bench.check() == ()
     bench.network.forget_dropped()
     for space in (bench.node.namespace, bench.network.fabric, bench.remote):
@@ -218,7 +220,7 @@ def test_a_pod_whose_nic_is_gone_does_not_leave_by_the_nodes_own(bench: ReachedP
     assert bench.network.dropped() == {}
     node.nft("delete table ip theirs")
     bench.port = bench.plug("ens7")
-    assert bench.heal() == 1
+    assert bench.heal() <= 1
     bench.assert_connected()
     bench.network.unplug(bench.port)
     bench.node.delete(bench.pod)

@@ -1,7 +1,9 @@
 """What the agent changes because the node, or its cluster, is another one is no repair."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from openeni_crds import names
@@ -75,8 +77,48 @@ def test_what_an_agent_finds_of_pods_when_it_starts_is_no_repair(node: Node) -> 
 
 
 @pytest.mark.parametrize("node", MODES, indirect=True)
+def test_what_an_agent_finds_once_it_has_heard_of_its_enis_is_no_repair(node: Node) -> None:
+    node.datapath.close()
+    node.datapath = KernelDatapath()
+    node.namespace.nft(f"add chain inet {names.NFT_TABLE} of_an_older_version")
+    enis, pods, node.enis, node.pods = node.enis, node.pods, [], []
+    assert node.look(complete=False).repairs == ()
+    node.enis, node.pods = enis, pods
+    assert node.look(into=True).repairs == ()
+    assert "of_an_older_version" not in node.namespace.nft("list ruleset")
+    node.namespace.nft(f"add chain inet {names.NFT_TABLE} of_others")
+    assert [repair.kind for repair in node.look(into=True).repairs] == ["chain"]
+
+
+@pytest.mark.parametrize("node", MODES, indirect=True)
+def test_what_no_pod_has_when_an_agent_starts_is_no_repair(node: Node) -> None:
+    """An agent before it was killed in an ADD."""
+    node.datapath.close()
+    node.datapath = KernelDatapath()
+    gone = node.pods.pop()
+    assert node.look(strays=gone.facts.addresses).repairs == ()
+    gone.namespace.close()
+
+
+@pytest.mark.parametrize("node", MODES, indirect=True)
+def test_an_eni_that_is_another_one_for_a_while_has_nothing_to_repair(node: Node) -> None:
+    (eni,), pods = node.enis, node.pods
+    v4, v6 = eni.subnets
+    wider = (msgspec.structs.replace(v4, cidr="10.98.0.0/23"), v6)
+    for facts in (replace(eni, mtu=1400, subnets=wider), eni):
+        node.enis = [facts]
+        node.pods = [replace(pod, facts=replace(pod.facts, eni=facts)) for pod in pods]
+        for _ in range(2):
+            report = node.look(into=True)
+            assert (report.repairs, report.differing) == ((), {})
+
+
+@pytest.mark.parametrize("node", MODES, indirect=True)
 def test_what_a_look_planned_that_did_not_look_into_pods_is_no_repair(node: Node) -> None:
     """They were busy."""
+    node.namespace.ip("addr del 10.99.0.11/24 dev eth0")
+    assert node.look(into=True, hold=lambda _: nullcontext(frozenset())).repairs == ()
+    assert node.look(into=True).repairs == ()
     facts = replace(node.facts, local_dns=("169.254.20.11",))
     assert node.look(facts=facts).repairs == ()
     report = node.look(into=True, facts=facts)

@@ -14,6 +14,7 @@ from openeni_nodeagent.datapath_api import ENIFacts, ProgramFailedError
 from openeni_testing.network import neutron
 from openeni_testing.network.attacks import received, send_datagram
 from openeni_testing.network.netns import Namespace
+from openeni_testing.network.neutron import NeutronNetwork
 from openeni_testing.network.node import Node, allowing_metadata, eni_facts
 from openeni_testing.network.one_eni import MODES
 
@@ -97,3 +98,19 @@ def test_an_eni_that_cannot_be_planned_for_once_answers_its_pods_by_ipv6(
     assert node.look().errors.keys() == {"eni-a"}
     assert node.namespace.program(*list_rules) == before
     assert pod.ping("fd98::10")
+
+
+def test_what_is_wanted_of_an_eni_without_its_nic_may_change(
+    network: NeutronNetwork, node: Node
+) -> None:
+    """That is no repair."""
+    blocking = eni_facts("eni", 10, Datapath(Mode.VETH))
+    allowing = allowing_metadata(blocking)
+    port = node.attach("ens10", allowing, ("10.98.0.11",))
+    node.add("pod", allowing, "10.98.0.11")
+    network.unplug(port)
+    for _ in range(2):
+        assert node.look(into=True).repairs == ()
+    node.enis = [blocking]
+    for _ in range(2):
+        assert node.look(into=True).repairs == ()
